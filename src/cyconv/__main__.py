@@ -1,0 +1,4 @@
+"""``python -m cyconv``."""
+from cyconv.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,62 @@
+"""What is in use: versions, backend, level, OpenMP, threads, BLAS. The text of ``cyconv info``."""
+
+import platform
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+
+from . import _backend, _threads
+
+# Cores of OpenBLAS that use AVX-512, and those that stop at AVX2.
+WIDE_CORES = ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
+
+
+def package_version():
+    """The installed version of cyconv."""
+    try:
+        return version("cyconv")
+    except PackageNotFoundError:
+        return "unknown (not installed)"
+
+
+def config_text():
+    """A line for each fact, for reports of problems."""
+    lines = [
+        ("cyconv", package_version()),
+        ("python", f"{platform.python_version()} on {platform.platform()}"),
+        ("numpy", np.__version__),
+        ("backend", _backend.name),
+    ]
+    warnings = []
+    if _backend.name == "cython":
+        levels = _backend.compiled_levels()
+        lines += [
+            ("scipy", version("scipy")),
+            ("level", f"{_backend.level} (runs here: {', '.join(levels)})"),
+            ("openmp", "yes" if _backend.kernels.OPENMP else "no: the kernels run on one thread"),
+            ("threads", _threads_text()),
+        ]
+        for library in _threads.blas_controllers():
+            info = library.info()
+            core = info.get("architecture") or "unknown"
+            lines.append(("blas", f"{info['internal_api']} {info['version']}, core {core}, {info['filepath']}"))
+            if _backend.level == "v4" and info["internal_api"] == "openblas" and core.upper() not in WIDE_CORES:
+                warnings.append(
+                    f"BLAS runs its {core} kernels though this CPU has AVX-512; start Python with "
+                    "OPENBLAS_CORETYPE=SkylakeX"
+                )
+    else:
+        lines.append(("threads", "those of NumPy's own BLAS"))
+    text = [f"{name:<8} {value}" for name, value in lines]
+    return "\n".join(text + [f"warning: {warning}" for warning in warnings])
+
+
+def _threads_text():
+    note = " (a child of fork: one thread, because OpenMP's team does not survive a fork)" if _threads.forked else ""
+    return f"{_threads.num_threads}{note}"
+
+
+def show_config():
+    """Print versions, backend, instruction-set level, OpenMP, threads and BLAS in use."""
+    sys.stdout.write(config_text() + "\n")

@@ -1,0 +1,1 @@
+"""The compiled kernels: one extension module for each instruction-set level, and the CPU's level."""

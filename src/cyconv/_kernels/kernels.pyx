@@ -1,0 +1,24 @@
+# cython: boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
+"""The compiled backend: the functions of ``cyconv._reference`` under OpenMP, over SciPy's BLAS.
+
+This file is compiled once for each instruction-set level; the rooms below are included into it.
+Outer functions take checked, C-contiguous arrays of one dtype and only fill the outputs. They raise
+nothing but MemoryError, and release the GIL.
+"""
+
+from cython cimport floating
+from cython.parallel cimport parallel, prange, threadid
+from libc.math cimport INFINITY
+from libc.limits cimport INT_MAX
+from libc.string cimport memcpy, memset
+
+from cyconv import _threads
+
+from cyconv._kernels.blas cimport gemm
+from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
+
+include "team.pyx"
+include "im2col.pyx"
+include "conv.pyx"
+include "pool.pyx"
+include "matmul.pyx"

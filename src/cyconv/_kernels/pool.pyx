@@ -1,0 +1,192 @@
+# Max and average pooling, one plane at a time; planes are divided over the team.
+
+def max_pool2d_forward(input, window, output, indices):
+    """output = max of each window; indices (or None) = its flat position in the plane."""
+    if input.itemsize == sizeof(float):
+        max_forward[float](input, c_window(window), output, indices)
+    else:
+        max_forward[double](input, c_window(window), output, indices)
+
+
+cdef int max_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in)
+                     Window window,
+                     floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
+                     long long[:, :, :, ::1] indices,     # OUT like output, or None
+                     ) except -1:
+    cdef Py_ssize_t H_in = input.shape[2], W_in = input.shape[3]
+    cdef Py_ssize_t H_out = output.shape[2], W_out = output.shape[3]
+    cdef Py_ssize_t planes = input.shape[0] * input.shape[1], p
+    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    cdef long long* indices_ = NULL
+    if planes == 0:
+        return 0
+    if indices is not None:
+        indices_ = &indices[0, 0, 0, 0]
+    for p in prange(planes, num_threads=threads, nogil=True):
+        max_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, H_out, W_out,
+                  &output[0, 0, 0, 0] + p * H_out * W_out,
+                  indices_ + p * H_out * W_out if indices_ != NULL else NULL)
+    return 0
+
+
+cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
+                    Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices) noexcept nogil:
+    cdef Py_ssize_t y, x, top, left, i, j, i0, i1, j0, j1, position, best_position
+    cdef floating value, best
+    for y in range(H_out):
+        top = y * window.stride_h - window.pad_top
+        i0 = first_inside(top, window.dilation_h)
+        i1 = past_inside(top, window.dilation_h, H_in, window.kernel_h)
+        for x in range(W_out):
+            left = x * window.stride_w - window.pad_left
+            j0 = first_inside(left, window.dilation_w)
+            j1 = past_inside(left, window.dilation_w, W_in, window.kernel_w)
+            best = -INFINITY
+            best_position = -1  # of a dilated window with no pixel of the image
+            if i0 < i1 and j0 < j1:
+                best_position = (top + i0 * window.dilation_h) * W_in + left + j0 * window.dilation_w
+            for i in range(i0, i1):
+                for j in range(j0, j1):
+                    position = (top + i * window.dilation_h) * W_in + left + j * window.dilation_w
+                    value = plane[position]
+                    if value > best or value != value:  # the first maximum; the last NaN
+                        best = value
+                        best_position = position
+            output[y * W_out + x] = best
+            if indices != NULL:
+                indices[y * W_out + x] = best_position
+
+
+def max_pool2d_backward(grad_output, indices, grad_input):
+    """grad_input[index] += grad_output; returns how many indices lie outside the plane (-1 is legal)."""
+    if grad_output.itemsize == sizeof(float):
+        return max_backward[float](grad_output, indices, grad_input)
+    return max_backward[double](grad_output, indices, grad_input)
+
+
+cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H_out, W_out)
+                             const long long[:, :, :, ::1] indices,     # IN like grad_output
+                             floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
+                             ) except -1:
+    cdef Py_ssize_t size_in = grad_input.shape[2] * grad_input.shape[3]
+    cdef Py_ssize_t size_out = grad_output.shape[2] * grad_output.shape[3]
+    cdef Py_ssize_t planes = grad_input.shape[0] * grad_input.shape[1], p, outside = 0
+    cdef int threads = team(<double>planes * size_in * 10, planes)
+    if planes == 0:
+        return 0
+    for p in prange(planes, num_threads=threads, nogil=True):
+        outside += max_backward_plane(&grad_output[0, 0, 0, 0] + p * size_out, &indices[0, 0, 0, 0] + p * size_out,
+                                      size_out, &grad_input[0, 0, 0, 0] + p * size_in, size_in)
+    return outside
+
+
+cdef Py_ssize_t max_backward_plane(const floating* grad_output, const long long* indices, Py_ssize_t size_out,
+                                   floating* grad_input, Py_ssize_t size_in) noexcept nogil:
+    cdef Py_ssize_t l, outside = 0
+    memset(grad_input, 0, size_in * sizeof(floating))
+    for l in range(size_out):
+        if 0 <= indices[l] < size_in:
+            grad_input[indices[l]] += grad_output[l]
+        elif indices[l] != -1:
+            outside += 1
+    return outside
+
+
+def avg_pool2d_forward(input, window, count_include_pad, output):
+    """output = sum of each window / its number of pixels."""
+    if input.itemsize == sizeof(float):
+        avg_forward[float](input, c_window(window), count_include_pad, output)
+    else:
+        avg_forward[double](input, c_window(window), count_include_pad, output)
+
+
+cdef int avg_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in)
+                     Window window,
+                     bint count_include_pad,
+                     floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
+                     ) except -1:
+    cdef Py_ssize_t H_in = input.shape[2], W_in = input.shape[3]
+    cdef Py_ssize_t H_out = output.shape[2], W_out = output.shape[3]
+    cdef Py_ssize_t planes = input.shape[0] * input.shape[1], p
+    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    if planes == 0:
+        return 0
+    for p in prange(planes, num_threads=threads, nogil=True):
+        avg_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, count_include_pad, H_out, W_out,
+                  &output[0, 0, 0, 0] + p * H_out * W_out)
+    return 0
+
+
+cdef struct Span:
+    # One axis of an averaging window: pixels start..stop of the image, and by how many to divide.
+    Py_ssize_t start, stop, count
+
+
+cdef inline Span span(Py_ssize_t start, Py_ssize_t kernel, Py_ssize_t size, Py_ssize_t pad_after,
+                      bint count_include_pad) noexcept nogil:
+    cdef Span s
+    s.start = max(start, 0)
+    s.stop = min(start + kernel, size)
+    # what hangs over the padding (ceil_mode) never counts
+    s.count = min(start + kernel, size + pad_after) - start if count_include_pad else s.stop - s.start
+    return s
+
+
+cdef void avg_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
+                    bint count_include_pad, Py_ssize_t H_out, Py_ssize_t W_out, floating* output) noexcept nogil:
+    cdef Py_ssize_t y, x, i, j
+    cdef Span v, h
+    cdef floating total
+    for y in range(H_out):
+        v = span(y * window.stride_h - window.pad_top, window.kernel_h, H_in, window.pad_bottom, count_include_pad)
+        for x in range(W_out):
+            h = span(x * window.stride_w - window.pad_left, window.kernel_w, W_in, window.pad_right,
+                     count_include_pad)
+            total = 0
+            for i in range(v.start, v.stop):
+                for j in range(h.start, h.stop):
+                    total += plane[i * W_in + j]
+            output[y * W_out + x] = total / <floating>(v.count * h.count)
+
+
+def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
+    """grad_input = every output's gradient / divisor, added to each pixel of its window."""
+    if grad_output.itemsize == sizeof(float):
+        avg_backward[float](grad_output, c_window(window), count_include_pad, grad_input)
+    else:
+        avg_backward[double](grad_output, c_window(window), count_include_pad, grad_input)
+
+
+cdef int avg_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H_out, W_out)
+                      Window window,
+                      bint count_include_pad,
+                      floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
+                      ) except -1:
+    cdef Py_ssize_t H_in = grad_input.shape[2], W_in = grad_input.shape[3]
+    cdef Py_ssize_t H_out = grad_output.shape[2], W_out = grad_output.shape[3]
+    cdef Py_ssize_t planes = grad_input.shape[0] * grad_input.shape[1], p
+    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    if planes == 0:
+        return 0
+    for p in prange(planes, num_threads=threads, nogil=True):
+        avg_backward_plane(&grad_output[0, 0, 0, 0] + p * H_out * W_out, H_out, W_out, &window, count_include_pad,
+                           H_in, W_in, &grad_input[0, 0, 0, 0] + p * H_in * W_in)
+    return 0
+
+
+cdef void avg_backward_plane(const floating* grad_output, Py_ssize_t H_out, Py_ssize_t W_out, const Window* window,
+                             bint count_include_pad, Py_ssize_t H_in, Py_ssize_t W_in,
+                             floating* grad_input) noexcept nogil:
+    cdef Py_ssize_t y, x, i, j
+    cdef Span v, h
+    cdef floating share
+    memset(grad_input, 0, H_in * W_in * sizeof(floating))
+    for y in range(H_out):
+        v = span(y * window.stride_h - window.pad_top, window.kernel_h, H_in, window.pad_bottom, count_include_pad)
+        for x in range(W_out):
+            h = span(x * window.stride_w - window.pad_left, window.kernel_w, W_in, window.pad_right,
+                     count_include_pad)
+            share = grad_output[y * W_out + x] / <floating>(v.count * h.count)
+            for i in range(v.start, v.stop):
+                for j in range(h.start, h.stop):
+                    grad_input[i * W_in + j] += share

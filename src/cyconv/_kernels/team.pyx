@@ -1,0 +1,45 @@
+# The OpenMP team of a region, and its scratch memory.
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #define CYCONV_OPENMP 1
+    #else
+    #define CYCONV_OPENMP 0
+    #endif
+    """
+    const int CYCONV_OPENMP
+
+cdef extern from "workspace.h":
+    void* cyconv_acquire(size_t bytes) nogil
+    void cyconv_release(void* memory) nogil
+
+OPENMP = bool(CYCONV_OPENMP)
+
+# Waking a team costs some microseconds: a thread must have at least this much to do.
+
+cdef double WORK_PER_THREAD = 100_000
+
+
+cdef int team(double work, Py_ssize_t tasks):
+    """Threads for `tasks` tasks of together `work` multiply-adds (or elements moved, times ten)."""
+    cdef Py_ssize_t threads = _threads.num_threads
+    threads = min(threads, tasks)
+    if work < threads * WORK_PER_THREAD:
+        threads = <Py_ssize_t>(work / WORK_PER_THREAD)
+    return <int>max(1, threads)
+
+
+cdef char* acquire(size_t bytes) except? NULL:
+    cdef void* memory = cyconv_acquire(bytes)
+    if memory == NULL:
+        raise MemoryError(f"cyconv: {bytes} bytes of workspace could not be allocated")
+    return <char*>memory
+
+
+cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return (a + b - 1) // b
+
+
+cdef inline Py_ssize_t round_up(Py_ssize_t a, Py_ssize_t multiple) noexcept nogil:
+    return ceil_div(a, multiple) * multiple

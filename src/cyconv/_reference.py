@@ -1,0 +1,253 @@
+"""Every kernel in NumPy: the readable specification, and the backend where nothing is compiled.
+
+The functions have the names and arguments of the compiled kernels. All arrays are C-contiguous and
+of one float dtype; outputs are allocated by the caller and only filled here. Work goes in pieces of
+a bounded size: some rows of one image, or some whole images.
+"""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+# Bytes of columns made at a time: small against any data set, large against NumPy's call overhead.
+PIECE_BYTES = 4 * 2**20
+
+
+def _pieces(N, H_out, row_bytes):
+    """Slices of images and of output rows that cover (N, H_out), each about PIECE_BYTES or one row."""
+    rows = max(1, min(H_out, PIECE_BYTES // row_bytes))
+    images = max(1, PIECE_BYTES // (row_bytes * H_out)) if rows == H_out else 1
+    for n in range(0, N, images):
+        for h in range(0, H_out, rows):
+            yield slice(n, min(n + images, N)), slice(h, min(h + rows, H_out))
+
+
+def _column_pieces(grad_output, channels, window):
+    """`_pieces` where each output position has `channels` windows in memory."""
+    N, _, H_out, W_out = grad_output.shape
+    row_bytes = channels * window.kernel_h * window.kernel_w * W_out * grad_output.itemsize
+    return _pieces(N, H_out, row_bytes)
+
+
+def _overlap(rows, W_out, H_in, W_in, window):
+    """What the windows of output `rows` see: (block shape, place in the image, place in the block)."""
+    extent_h, extent_w = window.extent
+    top = rows.start * window.stride_h - window.pad_top
+    left = -window.pad_left
+    H = (rows.stop - rows.start - 1) * window.stride_h + extent_h
+    W = (W_out - 1) * window.stride_w + extent_w
+    h0, h1 = min(max(top, 0), H_in), max(min(top + H, H_in), 0)
+    w1 = min(left + W, W_in)
+    h1, w1 = max(h0, h1), max(0, w1)
+    image = (slice(None), slice(None), slice(h0, h1), slice(0, w1))
+    block = (slice(None), slice(None), slice(h0 - top, h1 - top), slice(-left, w1 - left))
+    return (H, W), image, block
+
+
+def _windows(input, rows, W_out, window, fill=0):
+    """View of every window of the output `rows`: (N, C, rows, W_out, kernel_h, kernel_w)."""
+    N, C, H_in, W_in = input.shape
+    size, image, inside = _overlap(rows, W_out, H_in, W_in, window)
+    block = np.full((N, C, *size), fill, input.dtype)
+    block[inside] = input[image]
+    views = sliding_window_view(block, window.extent, axis=(2, 3))
+    return views[:, :, :: window.stride_h, :: window.stride_w, :: window.dilation_h, :: window.dilation_w]
+
+
+def _add_windows(windows, rows, window, output):
+    """The adjoint of `_windows`: add (N, C, rows, W_out, kernel_h, kernel_w) into the images."""
+    N, C, R, W_out = windows.shape[:4]
+    size, image, inside = _overlap(rows, W_out, *output.shape[2:], window)
+    block = np.zeros((N, C, *size), output.dtype)
+    for i in range(window.kernel_h):
+        for j in range(window.kernel_w):
+            h, w = i * window.dilation_h, j * window.dilation_w
+            h_stop, w_stop = h + (R - 1) * window.stride_h + 1, w + (W_out - 1) * window.stride_w + 1
+            block[:, :, h : h_stop : window.stride_h, w : w_stop : window.stride_w] += windows[..., i, j]
+    output[image] += block[inside]
+
+
+def im2col(input, window, columns):
+    """columns[n, (c, i, j), (y, x)] = the padded image n, channel c, under tap (i, j) of window (y, x)."""
+    N, C, H_in, W_in = input.shape
+    H_out, W_out = _rows_columns(columns.shape[2], W_in, window)
+    taps = (window.kernel_h, window.kernel_w)
+    columns = columns.reshape(N, C, *taps, H_out, W_out)
+    for images, rows in _pieces(N, H_out, C * taps[0] * taps[1] * W_out * input.itemsize):
+        windows = _windows(input[images], rows, W_out, window)
+        columns[images, ..., rows, :] = windows.transpose(0, 1, 4, 5, 2, 3)
+
+
+def col2im(columns, window, output):
+    """output = the adjoint of im2col: every column added back to the pixels that it came from."""
+    N, C, H, W = output.shape
+    H_out, W_out = _rows_columns(columns.shape[2], W, window)
+    taps = (window.kernel_h, window.kernel_w)
+    columns = columns.reshape(N, C, *taps, H_out, W_out)
+    output[...] = 0
+    for images, rows in _pieces(N, H_out, C * taps[0] * taps[1] * W_out * columns.itemsize):
+        windows = columns[images, ..., rows, :].transpose(0, 1, 4, 5, 2, 3)
+        _add_windows(windows, rows, window, output[images])
+
+
+def _rows_columns(L, W, window):
+    """(H_out, W_out) of L windows over an image W pixels wide."""
+    W_out = window.output_size(W, W)[1]
+    return L // W_out, W_out
+
+
+def _columns(input, rows, W_out, window, groups):
+    """im2col of some rows: (groups, C_in/groups*kernel_h*kernel_w, N*rows*W_out)."""
+    windows = _windows(input, rows, W_out, window)
+    N, C_in, R = windows.shape[:3]
+    windows = windows.reshape(N, groups, C_in // groups, *windows.shape[2:])
+    return windows.transpose(1, 2, 5, 6, 0, 3, 4).reshape(groups, -1, N * R * W_out)
+
+
+def _by_group(grad_output, groups):
+    """(N, C_out, rows, W_out) -> (groups, C_out/groups, N*rows*W_out)."""
+    N, C_out, R, W_out = grad_output.shape
+    return grad_output.swapaxes(0, 1).reshape(groups, C_out // groups, N * R * W_out)
+
+
+def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
+    """output = weight . im2col(input) + bias, one product for each group."""
+    _, C_out, _, W_out = output.shape
+    weight = weight.reshape(groups, C_out // groups, -1)
+    for images, rows in _column_pieces(output, input.shape[1], window):
+        columns = _columns(input[images], rows, W_out, window, groups)
+        product = weight @ columns  # (groups, C_out/groups, N*rows*W_out)
+        piece = output[images, :, rows]
+        piece[...] = product.reshape(C_out, len(piece), -1, W_out).swapaxes(0, 1)
+        if bias is not None:
+            piece += bias[:, np.newaxis, np.newaxis]
+
+
+def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input):
+    """grad_input = col2im(weight^T . grad_output): overlapping windows add."""
+    C_in = grad_input.shape[1]
+    C_out, W_out = grad_output.shape[1], grad_output.shape[3]
+    transposed = weight.reshape(groups, C_out // groups, -1).swapaxes(1, 2)
+    taps = (window.kernel_h, window.kernel_w)
+    grad_input[...] = 0
+    for images, rows in _column_pieces(grad_output, C_in, window):
+        piece = grad_output[images, :, rows]
+        columns = transposed @ _by_group(piece, groups)
+        windows = columns.reshape(C_in, *taps, len(piece), -1, W_out).transpose(3, 0, 4, 5, 1, 2)
+        _add_windows(windows, rows, window, grad_input[images])
+
+
+def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight):
+    """grad_weight = grad_output . im2col(input)^T, summed over the batch."""
+    C_out, W_out = grad_output.shape[1], grad_output.shape[3]
+    total = grad_weight.reshape(groups, C_out // groups, -1)
+    total[...] = 0
+    for images, rows in _column_pieces(grad_output, input.shape[1], window):
+        columns = _columns(input[images], rows, W_out, window, groups)
+        total += _by_group(grad_output[images, :, rows], groups) @ columns.swapaxes(1, 2)
+
+
+def max_pool2d_forward(input, window, output, indices):
+    """output = max of each window; indices (or None) = its flat position in the plane.
+
+    The last NaN wins over all, else the first maximum inside the image; -1 where no tap is inside.
+    """
+    N, C, H_in, W_in = input.shape
+    H_out, W_out = output.shape[2:]
+    taps = window.kernel_h * window.kernel_w
+    for images, rows in _pieces(N, H_out, C * taps * W_out * input.itemsize):
+        windows = _windows(input[images], rows, W_out, window, -np.inf)
+        flat = windows.reshape(*windows.shape[:4], taps)
+        output[images, :, rows] = flat.max(axis=-1)
+        if indices is not None:
+            position = _positions(rows, W_out, H_in, W_in, window)  # (rows, W_out, taps), -1 outside
+            tap = _winning_tap(flat, position >= 0)
+            indices[images, :, rows] = np.take_along_axis(position[np.newaxis, np.newaxis], tap, -1)[..., 0]
+
+
+def _positions(rows, W_out, H_in, W_in, window):
+    """Flat position in the plane of each tap of each window; -1 outside the image."""
+    y = np.arange(rows.start, rows.stop)[:, np.newaxis] * window.stride_h - window.pad_top
+    x = np.arange(W_out)[:, np.newaxis] * window.stride_w - window.pad_left
+    y = y + np.arange(window.kernel_h) * window.dilation_h  # (rows, kernel_h)
+    x = x + np.arange(window.kernel_w) * window.dilation_w  # (W_out, kernel_w)
+    y, x = y[:, np.newaxis, :, np.newaxis], x[np.newaxis, :, np.newaxis, :]
+    inside = (y >= 0) & (y < H_in) & (x >= 0) & (x < W_in)
+    return np.where(inside, y * W_in + x, -1).reshape(rows.stop - rows.start, W_out, -1)
+
+
+def _winning_tap(flat, inside):
+    """Tap of each window's maximum, (N, C, rows, W_out, 1)."""
+    # padding is -inf, and the first maximum must be a pixel: among equals prefer taps inside the image
+    best = flat.max(axis=-1, keepdims=True)
+    first = np.argmax((flat == best) & inside, axis=-1, keepdims=True)
+    nan = np.isnan(flat)
+    last_nan = flat.shape[-1] - 1 - np.argmax(nan[..., ::-1], axis=-1, keepdims=True)
+    return np.where(np.isnan(best), last_nan, first)
+
+
+def max_pool2d_backward(grad_output, indices, grad_input):
+    """grad_input[index] += grad_output; returns how many indices lie outside the plane (-1 is legal)."""
+    N, C, H_in, W_in = grad_input.shape
+    plane = H_in * W_in
+    outside = 0
+    grad_input[...] = 0
+    for n in range(0, N, max(1, PIECE_BYTES // (C * plane * grad_input.itemsize))):
+        piece = slice(n, n + max(1, PIECE_BYTES // (C * plane * grad_input.itemsize)))
+        index = indices[piece].reshape(-1, grad_output.shape[2] * grad_output.shape[3])
+        legal = (index >= 0) & (index < plane)
+        outside += int(np.count_nonzero((index < -1) | (index >= plane)))
+        flat = index + np.arange(len(index))[:, np.newaxis] * plane
+        target = grad_input[piece].reshape(-1)
+        np.add.at(target, flat[legal], grad_output[piece].reshape(index.shape)[legal])
+    return outside
+
+
+def avg_pool2d_forward(input, window, count_include_pad, output):
+    """output = sum of each window / its number of pixels."""
+    N, C, H_in, W_in = input.shape
+    H_out, W_out = output.shape[2:]
+    divisor = _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, input.dtype)
+    for images, rows in _pieces(N, H_out, C * window.kernel_h * window.kernel_w * W_out * input.itemsize):
+        windows = _windows(input[images], rows, W_out, window)
+        output[images, :, rows] = windows.sum(axis=(4, 5)) / divisor[rows]
+
+
+def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
+    """grad_input = every output's gradient / divisor, added to each pixel of its window."""
+    N, C, H_in, W_in = grad_input.shape
+    H_out, W_out = grad_output.shape[2:]
+    divisor = _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, grad_input.dtype)
+    grad_input[...] = 0
+    for images, rows in _pieces(N, H_out, C * W_out * grad_input.itemsize):
+        share = (grad_output[images, :, rows] / divisor[rows])[..., np.newaxis, np.newaxis]
+        windows = np.broadcast_to(share, (*share.shape[:4], window.kernel_h, window.kernel_w))
+        _add_windows(windows, rows, window, grad_input[images])
+
+
+def _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, dtype):
+    """(H_out, W_out): pixels of each window, with padding or without, never what hangs over it."""
+    counts = []
+    for size, count, kernel, stride, before, after in (
+        (H_in, H_out, window.kernel_h, window.stride_h, window.pad_top, window.pad_bottom),
+        (W_in, W_out, window.kernel_w, window.stride_w, window.pad_left, window.pad_right),
+    ):
+        start = np.arange(count) * stride - before
+        stop = np.minimum(start + kernel, size + after)
+        if not count_include_pad:
+            start, stop = np.maximum(start, 0), np.minimum(stop, size)
+        counts.append(stop - start)
+    return np.outer(*counts).astype(dtype)
+
+
+def matmul(a, transpose_a, b, transpose_b, output):
+    """output = op(a) . op(b) of two matrices."""
+    np.matmul(a.T if transpose_a else a, b.T if transpose_b else b, out=output)
+
+
+def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
+    """Bytes of columns that one convolution holds at a time (forward, or backward wrt the input)."""
+    N, C_in = image_shape[:2]
+    H_out, W_out = output_shape[2:]
+    row_bytes = C_in * window.kernel_h * window.kernel_w * W_out * weight.itemsize
+    images, rows = next(_pieces(max(N, 1), H_out, row_bytes))
+    return (images.stop - images.start) * (rows.stop - rows.start) * row_bytes

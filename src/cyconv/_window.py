@@ -1,0 +1,93 @@
+"""The geometry of a sliding window: kernel, stride, padding, dilation, and the output-size formula."""
+
+from typing import NamedTuple
+
+from . import _checks
+
+
+class Window(NamedTuple):
+    """The parsed geometry of a convolution or pooling; its C twin is ``_kernels/window.pxd``."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    pad_top: int
+    pad_bottom: int
+    pad_left: int
+    pad_right: int
+    dilation_h: int
+    dilation_w: int
+
+    @property
+    def extent(self):
+        """Height and width that one window covers: ``dilation * (kernel - 1) + 1``."""
+        return (self.dilation_h * (self.kernel_h - 1) + 1, self.dilation_w * (self.kernel_w - 1) + 1)
+
+    def output_size(self, H_in, W_in, ceil_mode=False):
+        """``floor((size + pad_before + pad_after - extent) / stride) + 1`` per axis; < 1: does not fit.
+
+        With `ceil_mode` the division rounds up, less one where the last window would start at or
+        beyond ``size + pad_before`` (PyTorch's rule).
+        """
+        extent_h, extent_w = self.extent
+        return (
+            _output_size(H_in, self.pad_top, self.pad_bottom, extent_h, self.stride_h, ceil_mode),
+            _output_size(W_in, self.pad_left, self.pad_right, extent_w, self.stride_w, ceil_mode),
+        )
+
+    def transposed_size(self, H_in, W_in, output_padding):
+        """Output size of the transposed convolution: the smallest input that gives `H_in`, `W_in`, plus padding."""
+        extent_h, extent_w = self.extent
+        return (
+            (H_in - 1) * self.stride_h - self.pad_top - self.pad_bottom + extent_h + output_padding[0],
+            (W_in - 1) * self.stride_w - self.pad_left - self.pad_right + extent_w + output_padding[1],
+        )
+
+
+def _output_size(size, pad_before, pad_after, extent, stride, ceil_mode):
+    room = size + pad_before + pad_after - extent
+    if room < 0:
+        return 0
+    count = room // stride + 1
+    if ceil_mode and room % stride and count * stride < size + pad_before:
+        count += 1
+    return count
+
+
+def _same_padding(size, extent, stride):
+    """Padding before and after that gives ``ceil(size / stride)`` outputs, the odd one after."""
+    total = max(0, (-(-size // stride) - 1) * stride + extent - size)
+    return total // 2, total - total // 2
+
+
+def parse(function, image_size, kernel_size, stride, padding, dilation):
+    """Build the `Window` of a call from its public arguments.
+
+    Parameters
+    ----------
+    function : str
+        Name of the public function, for error messages.
+    image_size : (int, int)
+        Height and width of the image under the window; ``padding="same"`` depends on it.
+    kernel_size, stride, dilation : int or (int, int)
+    padding : int, (int, int), ((int, int), (int, int)), "valid" or "same"
+        One number; height and width; ``((top, bottom), (left, right))``; none; or as much as gives
+        ``ceil(size / stride)`` outputs.
+
+    Raises
+    ------
+    TypeError, ValueError
+        See `_checks.pair` and `_checks.padding`.
+    """
+    kernel_h, kernel_w = _checks.pair(function, "kernel_size", kernel_size, 1)
+    stride_h, stride_w = _checks.pair(function, "stride", stride, 1)
+    dilation_h, dilation_w = _checks.pair(function, "dilation", dilation, 1)
+    if padding == "same" and isinstance(padding, str):
+        top, bottom = _same_padding(image_size[0], dilation_h * (kernel_h - 1) + 1, stride_h)
+        left, right = _same_padding(image_size[1], dilation_w * (kernel_w - 1) + 1, stride_w)
+    else:
+        top, bottom, left, right = _checks.padding(function, padding)
+    return Window(
+        kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w
+    )

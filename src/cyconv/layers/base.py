@@ -1,0 +1,110 @@
+"""Layer: what all layers have in common."""
+
+import numpy as np
+
+from .. import _checks, serialization
+
+
+class Layer:
+    """A step of a network: `forward`, `backward`, and the arrays in between.
+
+    Attributes
+    ----------
+    params, grads : dict of str to ndarray
+        Parameters and the gradients of the last `backward`, with the same keys. `backward` overwrites
+        `grads`. Both are filled in place, so an optimizer is ``params[k] -= lr * grads[k]``.
+    buffers : dict of str to ndarray
+        What a layer remembers but no optimizer changes.
+    training : bool
+        In eval mode `forward` keeps nothing for `backward`.
+    """
+
+    def __init__(self):
+        self.params = {}
+        self.grads = {}
+        self.buffers = {}
+        self.training = True
+        self._saved = None
+
+    def __call__(self, input):
+        return self.forward(input)
+
+    def __repr__(self):
+        return f"{type(self).__name__}()"
+
+    def forward(self, input):
+        """The layer's output for `input`, (N, ...) or one sample without N."""
+        raise NotImplementedError
+
+    def backward(self, grad_output, *, needs_input_grad=True):
+        """Gradient with respect to the last input; fills `grads` on the way.
+
+        Raises
+        ------
+        RuntimeError
+            No forward pass in training mode came before.
+        """
+        raise NotImplementedError
+
+    def output_shape(self, input_shape):
+        """Volume (C, H, W) or (features,) of the output for an input volume, without the batch."""
+        return tuple(input_shape)
+
+    def train(self, mode=True):
+        """Switch to training mode; returns the layer."""
+        self.training = _checks.flag(f"{type(self).__name__}.train", "mode", mode)
+        if not mode:
+            self._saved = None
+        return self
+
+    def eval(self):
+        """Switch to eval mode, in which `forward` keeps nothing; returns the layer."""
+        return self.train(False)
+
+    def state_dict(self):
+        """Copies of all parameters and buffers, under PyTorch's key names."""
+        return {key: array.copy() for key, array in self._state().items()}
+
+    def load_state_dict(self, state):
+        """Take over the arrays of `state`, all of them or none.
+
+        Raises
+        ------
+        TypeError, ValueError
+            Not a dict, or keys or shapes that differ: the message lists every mismatch.
+        """
+        serialization.fill(type(self).__name__, self._state(), state)
+
+    def save(self, path):
+        """Write `state_dict` to a `.npz` or `.safetensors` file, atomically; see `cyconv.save`."""
+        serialization.save(self._state(), path)
+
+    def load(self, path):
+        """Read a file that `save` wrote, and take over its arrays; see `cyconv.load`."""
+        self.load_state_dict(serialization.load(path))
+
+    def _state(self):
+        return {**self.params, **self.buffers}
+
+    def _keep(self, *saved):
+        """Remember what backward needs; in eval mode nothing."""
+        self._saved = saved if self.training else None
+
+    def _kept(self):
+        return _checks.kept(type(self).__name__, self.training, self._saved)
+
+    def _parameter(self, name, array):
+        self.params[name] = array
+        self.grads[name] = np.zeros(array.shape, array.dtype)  # untouched pages cost no memory
+
+    def _fill_grads(self, **grads):
+        for name, grad in grads.items():
+            if name in self.grads:
+                self.grads[name][...] = grad
+
+
+def he_normal(shape, fan_in, dtype, rng):
+    """Normal numbers of standard deviation ``sqrt(2 / fan_in)`` (He et al., 2015)."""
+    weight = rng.standard_normal(shape, dtype=dtype)
+    weight *= (2 / fan_in) ** 0.5
+    return weight

@@ -1,0 +1,107 @@
+"""Linear and Flatten."""
+
+import math
+
+import numpy as np
+
+from .. import _checks, functional
+from .base import Layer, he_normal
+from .conv import Conv2d
+
+
+class Linear(Layer):
+    """A fully connected layer: ``output = input . weight^T + bias``.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    dtype : numpy.float32 or numpy.float64
+    rng : numpy.random.Generator, optional
+        Draws the initial weight: normal, standard deviation ``sqrt(2 / in_features)``.
+
+    Attributes
+    ----------
+    params : dict
+        "weight", (out_features, in_features), and "bias", (out_features,).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Arguments of the wrong kind or value.
+    """
+
+    def __init__(self, in_features, out_features, bias=True, *, dtype=np.float32, rng=None):
+        super().__init__()
+        self.in_features = _checks.integer("Linear", "in_features", in_features, 1)
+        self.out_features = _checks.integer("Linear", "out_features", out_features, 1)
+        dtype = _checks.float_dtype("Linear", dtype)
+        rng = _checks.generator("Linear", rng)
+        self._parameter("weight", he_normal((out_features, in_features), in_features, dtype, rng))
+        if _checks.flag("Linear", "bias", bias):
+            self._parameter("bias", np.zeros(out_features, dtype))
+
+    def __repr__(self):
+        return f"Linear({self.in_features}, {self.out_features}, bias={'bias' in self.params})"
+
+    def output_shape(self, input_shape):
+        _checks.volume("Linear", self, input_shape, (self.in_features,))
+        return (self.out_features,)
+
+    def forward(self, input):
+        self._keep(input)
+        return functional.linear(input, self.params["weight"], self.params.get("bias"))
+
+    def backward(self, grad_output, *, needs_input_grad=True):
+        (input,) = self._kept()
+        grad_input, grad_weight, grad_bias = functional.linear_backward(
+            grad_output, input, self.params["weight"], needs_input_grad=needs_input_grad
+        )
+        self._fill_grads(weight=grad_weight, bias=grad_bias)
+        return grad_input
+
+    def to_conv2d(self, input_shape):
+        """The convolution that computes this layer on a whole (C, H, W) volume.
+
+        Its filters are exactly as large as the volume (F = H, P = 0, S = 1, K = out_features), so on that
+        volume its output is 1x1, and on a larger one it is this layer at every position.
+
+        Parameters
+        ----------
+        input_shape : (int, int, int)
+            Volume (C, H, W) that is flattened into this layer's input.
+
+        Returns
+        -------
+        Conv2d
+            Its parameters are views of this layer's: they are shared, not copied.
+
+        Raises
+        ------
+        ValueError
+            C*H*W differs from in_features.
+        """
+        shape = _checks.volume_shape("to_conv2d", "input_shape", input_shape)
+        _checks.image_volume("to_conv2d", shape)
+        _checks.features("to_conv2d", self.in_features, shape)
+        weight = self.params["weight"].reshape(self.out_features, *shape)
+        return Conv2d.from_weight(weight, self.params.get("bias"))
+
+
+class Flatten(Layer):
+    """(N, C, H, W) -> (N, C*H*W); a single image (C, H, W) -> (C*H*W,)."""
+
+    def output_shape(self, input_shape):
+        return (math.prod(input_shape),)
+
+    def forward(self, input):
+        (input,) = _checks.arrays("Flatten", input=input)
+        self._keep(input.shape)
+        if input.ndim in (1, 3):
+            return input.reshape(-1)
+        return input.reshape(input.shape[0], math.prod(input.shape[1:])) if input.ndim else input.reshape(1)
+
+    def backward(self, grad_output, *, needs_input_grad=True):
+        (input_shape,) = self._kept()
+        (grad_output,) = _checks.arrays("Flatten", grad_output=grad_output)
+        return grad_output.reshape(input_shape)

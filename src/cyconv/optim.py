@@ -1,0 +1,157 @@
+"""Optimizers: they change a model's parameters in place from its gradients.
+
+A model is anything with `params` and `grads`, two mappings of arrays with the same keys.
+"""
+
+import numpy as np
+
+from . import _checks, serialization
+
+__all__ = ["SGD", "Adam", "AdamW"]
+
+
+class SGD:
+    """Stochastic gradient descent with momentum.
+
+    ``g = grad + weight_decay * param``; ``velocity = momentum * velocity + g``;
+    ``param -= lr * velocity``, or with `nesterov` ``param -= lr * (g + momentum * velocity)``.
+
+    Parameters
+    ----------
+    model : Layer
+        Whose `params` are changed by `step` from its `grads`.
+    lr : float
+        Learning rate; may be set again at any time.
+    momentum, weight_decay : float
+    nesterov : bool
+
+    Raises
+    ------
+    TypeError, ValueError
+        Negative or non-finite numbers; `nesterov` without momentum.
+
+    Notes
+    -----
+    Definition: ``torch.optim.SGD``.
+    """
+
+    def __init__(self, model, lr, *, momentum=0.0, nesterov=False, weight_decay=0.0):
+        self.model = model
+        self.lr = _checks.number("SGD", "lr", lr, 0)
+        self.momentum = _checks.number("SGD", "momentum", momentum, 0)
+        self.weight_decay = _checks.number("SGD", "weight_decay", weight_decay, 0)
+        self.nesterov = _checks.flag("SGD", "nesterov", nesterov)
+        _checks.nesterov(self.nesterov, self.momentum)
+        self.velocity = {key: np.zeros_like(param) for key, param in model.params.items()} if momentum else {}
+
+    def step(self):
+        """Change every parameter once."""
+        grads = self.model.grads
+        for key, param in self.model.params.items():
+            g = grads[key]
+            if self.weight_decay:
+                g = g + self.weight_decay * param
+            if self.momentum:
+                velocity = self.velocity[key]
+                velocity *= self.momentum
+                velocity += g
+                g = g + self.momentum * velocity if self.nesterov else velocity
+            param -= self.lr * g
+
+    def state_dict(self):
+        """What `step` remembers, as a flat dict of arrays (copies)."""
+        return {f"velocity.{key}": array.copy() for key, array in self.velocity.items()}
+
+    def load_state_dict(self, state):
+        """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
+        serialization.fill("SGD", {f"velocity.{k}": a for k, a in self.velocity.items()}, state)
+
+
+class Adam:
+    """Adam: steps scaled by running moments of the gradient.
+
+    ``g = grad + weight_decay * param``; ``m = b1*m + (1 - b1)*g``; ``v = b2*v + (1 - b2)*g*g``;
+    ``param -= lr * m/(1 - b1^t) / (sqrt(v/(1 - b2^t)) + eps)``.
+
+    Parameters
+    ----------
+    model : Layer
+        Whose `params` are changed by `step` from its `grads`.
+    lr : float
+        Learning rate; may be set again at any time.
+    betas : (float, float)
+        Decay of the first and second moment, in [0, 1).
+    eps, weight_decay : float
+
+    Raises
+    ------
+    TypeError, ValueError
+        Numbers of the wrong kind or out of range.
+
+    Notes
+    -----
+    Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2014; details as ``torch.optim.Adam``.
+    """
+
+    decoupled = False  # AdamW: the decay shrinks the weight itself, apart from the moments
+
+    def __init__(self, model, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+        name = type(self).__name__
+        self.model = model
+        self.lr = _checks.number(name, "lr", lr, 0)
+        self.betas = tuple(_checks.number(name, "betas", beta, 0, 1) for beta in _checks.two(name, "betas", betas))
+        self.eps = _checks.number(name, "eps", eps, 0)
+        self.weight_decay = _checks.number(name, "weight_decay", weight_decay, 0)
+        self.steps = np.zeros((), np.int64)
+        self.first = {key: np.zeros_like(param) for key, param in model.params.items()}
+        self.second = {key: np.zeros_like(param) for key, param in model.params.items()}
+
+    def step(self):
+        """Change every parameter once."""
+        self.steps += 1
+        b1, b2 = self.betas
+        step_size = self.lr / (1 - b1 ** int(self.steps))
+        root = float(np.sqrt(1 - b2 ** int(self.steps)))
+        grads = self.model.grads
+        for key, param in self.model.params.items():
+            g, first, second = grads[key], self.first[key], self.second[key]
+            if self.weight_decay and self.decoupled:
+                param *= 1 - self.lr * self.weight_decay
+            elif self.weight_decay:
+                g = g + self.weight_decay * param
+            first *= b1
+            first += (1 - b1) * g
+            second *= b2
+            second += (1 - b2) * np.square(g)
+            param -= step_size * first / (np.sqrt(second) / root + self.eps)
+
+    def _state(self):
+        return {
+            "steps": self.steps,
+            **{f"first.{key}": array for key, array in self.first.items()},
+            **{f"second.{key}": array for key, array in self.second.items()},
+        }
+
+    def state_dict(self):
+        """What `step` remembers, as a flat dict of arrays (copies)."""
+        return {key: array.copy() for key, array in self._state().items()}
+
+    def load_state_dict(self, state):
+        """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
+        serialization.fill(type(self).__name__, self._state(), state)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay: ``param *= 1 - lr*weight_decay``, then Adam's step without decay.
+
+    Parameters and errors as `Adam`.
+
+    Notes
+    -----
+    Loshchilov and Hutter, "Decoupled Weight Decay Regularization", 2017; details as ``torch.optim.AdamW``.
+    """
+
+    decoupled = True
+
+    def __init__(self, model, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+        super().__init__(model, lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -1,0 +1,134 @@
+"""Named arrays in files: `.npz` and safetensors, never pickle, written atomically."""
+
+import os
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from . import _checks
+
+__all__ = ["load", "save"]
+
+
+def save(state, path):
+    """Write a dict of arrays, such as a `state_dict`, to a file.
+
+    The file appears whole or not at all: it is written beside its place and renamed, so that a full
+    disk or an interrupt leaves an older file as it was.
+
+    Parameters
+    ----------
+    state : dict of str to ndarray
+    path : str or path
+        Ends in `.npz`, or in `.safetensors` (needs the package of that name).
+
+    Raises
+    ------
+    TypeError
+        Not a dict of arrays, or an array of Python objects.
+    ValueError
+        Another suffix.
+    OSError
+        The file can't be written.
+    """
+    path = Path(path)
+    suffix = _checks.weights_suffix("save", path)
+    arrays = _checks.named_arrays("save", state)
+    write = _write_npz if suffix == ".npz" else _write_safetensors
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            write(file, arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, _mode(path))
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
+def _mode(path):
+    """The permissions of the file that is replaced, or those of a new file."""
+    try:
+        return path.stat().st_mode & 0o777
+    except FileNotFoundError:
+        umask = os.umask(0)
+        os.umask(umask)
+        return 0o666 & ~umask
+
+
+def _write_npz(file, arrays):
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, array, allow_pickle=False)
+
+
+def _write_safetensors(file, arrays):
+    to_bytes = _safetensors("save").save
+    native = {k: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for k, a in arrays.items()}
+    file.write(to_bytes(native))
+
+
+def load(path):
+    """Read the arrays of a file that `save` (or numpy.savez, or safetensors) wrote.
+
+    Parameters
+    ----------
+    path : str or path
+        Ends in `.npz`, or in `.safetensors` (needs the package of that name).
+
+    Returns
+    -------
+    dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        Another suffix, or a file that is damaged, of another kind, or holds Python objects.
+    OSError
+        The file can't be read.
+    """
+    path = Path(path)
+    suffix = _checks.weights_suffix("load", path)
+    if suffix == ".npz":
+        try:
+            with zipfile.ZipFile(path) as archive:
+                return {_entry_name(entry): _read_entry(archive, entry) for entry in archive.namelist()}
+        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+            raise _checks.damaged_file("load", path, error) from error
+    safetensors = _safetensors("load")
+    try:
+        return safetensors.load(path.read_bytes())
+    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+        raise _checks.damaged_file("load", path, error) from error
+
+
+def _safetensors(function):
+    try:
+        import safetensors.numpy
+    except ImportError as error:
+        raise _checks.missing_package(function, "safetensors") from error
+    return safetensors.numpy
+
+
+def fill(function, arrays, state):
+    """Copy the arrays of `state` into `arrays` (two dicts with the same keys), all of them or none."""
+    _checks.matching_state(function, arrays, state)
+    for key, array in arrays.items():
+        array[...] = state[key]
+
+
+def _entry_name(entry):
+    return entry.removesuffix(".npy")
+
+
+def _read_entry(archive, entry):
+    with archive.open(entry) as file:
+        array = np.lib.format.read_array(file, allow_pickle=False)
+        if file.read(1):
+            raise ValueError(f"{entry} has bytes after its array")
+        return array
