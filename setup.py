@@ -46,7 +46,9 @@ def compiles(source, compile_args=(), link_args=()):
                 extra_postargs=list(compile_args),
             )
             compiler.link_shared_object(
-                objects, str(Path(folder, "probe.so")), extra_postargs=["-shared", *link_args]
+                objects,
+                str(Path(folder, "probe.so")),
+                extra_postargs=["-shared", *link_args]
                 if compiler.compiler_type == "unix" and sys.platform != "darwin"
                 else list(link_args),
                 export_symbols=["probe"],
@@ -58,8 +60,12 @@ def compiles(source, compile_args=(), link_args=()):
 
 def openmp_options():
     """(compile, link) options that give OpenMP here: gcc and clang, Apple clang with libomp, MSVC."""
-    libomp = next((p for p in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp") if Path(p).is_dir()), None)
-    candidates = [(["/openmp:llvm"], []), (["/openmp"], [])] if os.name == "nt" else [(["-fopenmp"], ["-fopenmp"])]
+    libomp = next(
+        (p for p in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp") if Path(p).is_dir()), None
+    )
+    candidates = (
+        [(["/openmp:llvm"], []), (["/openmp"], [])] if os.name == "nt" else [(["-fopenmp"], ["-fopenmp"])]
+    )
     if sys.platform == "darwin":
         include, library = ([f"-I{libomp}/include"], [f"-L{libomp}/lib"]) if libomp else ([], [])
         candidates.append((["-Xpreprocessor", "-fopenmp", *include], [*library, "-lomp"]))
@@ -75,7 +81,11 @@ def levels():
     if os.name == "nt":
         options = {"base": [], "v3": ["/arch:AVX2"], "v4": ["/arch:AVX512"]}
     else:
-        options = {"base": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+        options = {
+            "base": [],
+            "v3": ["-march=x86-64-v3"],
+            "v4": ["-march=x86-64-v4", "-mprefer-vector-width=512"],
+        }
     if not X86_64:
         return {"base": []}
     return {name: args for name, args in options.items() if compiles(PYTHON_PROBE, args)}
@@ -88,7 +98,9 @@ def extensions():
         return []
     if not compiles(PYTHON_PROBE):
         if asked("CYCONV_REQUIRE_EXTENSIONS"):
-            sys.exit("cyconv: CYCONV_REQUIRE_EXTENSIONS is set, but no working C compiler with Python.h was found")
+            sys.exit(
+                "cyconv: CYCONV_REQUIRE_EXTENSIONS is set, but no working C compiler with Python.h was found"
+            )
         say("no C compiler, pure-Python build")
         return []
     from Cython.Build import cythonize

@@ -49,7 +49,9 @@ def use(backend, wanted_level=None):
     """
     global kernels, name, level
     if backend not in NAMES:
-        raise ValueError(f"cyconv: the backend (CYCONV_BACKEND) must be one of {', '.join(NAMES)}, got {backend!r}")
+        raise ValueError(
+            f"cyconv: the backend (CYCONV_BACKEND) must be one of {', '.join(NAMES)}, got {backend!r}"
+        )
     levels = [] if backend == "numpy" else compiled_levels()
     if backend == "cython" and not levels:
         raise ImportError(

@@ -64,9 +64,9 @@ def padding(function, value):
             f"{function}: padding must be an int, a pair (h, w), ((top, bottom), (left, right)), "
             f"'valid' or 'same', got {value!r}"
         )
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        if all(isinstance(side, (tuple, list)) for side in value):
-            return pair(function, "padding", value[0], 0) + pair(function, "padding", value[1], 0)
+    nested = isinstance(value, (tuple, list)) and all(isinstance(side, (tuple, list)) for side in value)
+    if nested and len(value) == 2:
+        return pair(function, "padding", value[0], 0) + pair(function, "padding", value[1], 0)
     height, width = pair(function, "padding", value, 0)
     return height, height, width, width
 
@@ -83,7 +83,11 @@ def number(function, name, value, minimum=None, below=None):
     if isinstance(value, (bool, str, np.ndarray)) or not hasattr(value, "__float__"):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__} ({value!r})")
     value = float(value)
-    if not np.isfinite(value) or (minimum is not None and value < minimum) or (below is not None and value >= below):
+    if (
+        not np.isfinite(value)
+        or (minimum is not None and value < minimum)
+        or (below is not None and value >= below)
+    ):
         wanted = ["finite"]
         wanted += [f"at least {minimum}"] if minimum is not None else []
         wanted += [f"below {below}"] if below is not None else []
@@ -216,9 +220,15 @@ def conv_weight(function, input, weight, bias, groups, transposed=False):
     `weight` is (C_out, C_in/groups, kernel_h, kernel_w), or (C_in, C_out/groups, ...) of a
     transposed convolution. Returns C_out.
     """
-    layout = "(C_in, C_out/groups, kernel_h, kernel_w)" if transposed else "(C_out, C_in/groups, kernel_h, kernel_w)"
+    layout = (
+        "(C_in, C_out/groups, kernel_h, kernel_w)"
+        if transposed
+        else "(C_out, C_in/groups, kernel_h, kernel_w)"
+    )
     if weight.ndim != 4 or 0 in weight.shape:
-        raise ValueError(f"{function}: weight must have shape {layout}, none of them 0, got weight.shape={weight.shape}")
+        raise ValueError(
+            f"{function}: weight must have shape {layout}, none of them 0, got weight.shape={weight.shape}"
+        )
     if weight.shape[0] % groups:
         raise ValueError(
             f"{function}: weight.shape[0]={weight.shape[0]} must be a multiple of groups={groups}"
@@ -239,10 +249,14 @@ def conv_weight(function, input, weight, bias, groups, transposed=False):
             )
         C_out = weight.shape[0]
     if bias is not None and bias.shape != (C_out,):
-        raise ValueError(f"{function}: bias must have shape ({C_out},) to match weight, got bias.shape={bias.shape}")
+        raise ValueError(
+            f"{function}: bias must have shape ({C_out},) to match weight, got bias.shape={bias.shape}"
+        )
     taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
     if taps > LARGEST:
-        raise ValueError(f"{function}: weight has {taps} elements per channel, more than BLAS can count ({LARGEST})")
+        raise ValueError(
+            f"{function}: weight has {taps} elements per channel, more than BLAS can count ({LARGEST})"
+        )
     return C_out
 
 
@@ -351,7 +365,9 @@ def out_array(function, out, shape, dtype):
 def convolve_operands(f, g, mode):
     """`convolve` takes two vectors or two matrices, and "valid" one that holds the other."""
     if f.ndim != g.ndim or f.ndim not in (1, 2):
-        raise ValueError(f"convolve: f and g must both be 1-D or both 2-D, got f.shape={f.shape}, g.shape={g.shape}")
+        raise ValueError(
+            f"convolve: f and g must both be 1-D or both 2-D, got f.shape={f.shape}, g.shape={g.shape}"
+        )
     if f.size == 0 or g.size == 0:
         raise ValueError(f"convolve: f and g must not be empty, got f.shape={f.shape}, g.shape={g.shape}")
     bigger = [a >= b for a, b in zip(f.shape, g.shape, strict=True)]
@@ -366,7 +382,9 @@ def convolve_operands(f, g, mode):
 def linear_shapes(function, input, weight, bias):
     """`weight` is (out_features, in_features) and the last axis of `input` is in_features."""
     if weight.ndim != 2:
-        raise ValueError(f"{function}: weight must have shape (out_features, in_features), got {weight.shape}")
+        raise ValueError(
+            f"{function}: weight must have shape (out_features, in_features), got {weight.shape}"
+        )
     if input.ndim < 1 or input.shape[-1] != weight.shape[1]:
         raise ValueError(
             f"{function}: weight expects {weight.shape[1]} input features (weight.shape={weight.shape}) but the "
@@ -384,7 +402,11 @@ def linear_shapes(function, input, weight, bias):
 def layer(function, value, layer_type):
     """`value` must be a layer object."""
     if not isinstance(value, layer_type):
-        remedy = f"; write {value.__name__}(...)" if isinstance(value, type) and issubclass(value, layer_type) else ""
+        remedy = (
+            f"; write {value.__name__}(...)"
+            if isinstance(value, type) and issubclass(value, layer_type)
+            else ""
+        )
         raise TypeError(f"{function}: expected a layer, got {value!r}{remedy}")
     return value
 
@@ -434,7 +456,9 @@ def kept(function, training, saved):
 def volume(function, layer, input_shape, expected):
     """The (C, H, W) or (features,) that a layer is applied to must be what it was made for."""
     if tuple(input_shape[: len(expected)]) != tuple(expected):
-        raise ValueError(f"{function}: {layer!r} expects {expected[0]} channels or features, got volume {input_shape}")
+        raise ValueError(
+            f"{function}: {layer!r} expects {expected[0]} channels or features, got volume {input_shape}"
+        )
 
 
 def volume_shape(function, name, shape):
@@ -442,7 +466,9 @@ def volume_shape(function, name, shape):
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{function}: {name} must be a tuple of ints (C, H, W), got {type(shape).__name__}")
     if len(shape) not in (1, 3):
-        raise ValueError(f"{function}: {name} must be (C, H, W), without the batch, or (features,), got {tuple(shape)}")
+        raise ValueError(
+            f"{function}: {name} must be (C, H, W), without the batch, or (features,), got {tuple(shape)}"
+        )
     return tuple(integer(function, name, n, 1) for n in shape)
 
 
@@ -456,7 +482,9 @@ def image_volume(function, shape):
 def features(function, in_features, shape):
     """A volume must have as many elements as a fully connected layer has inputs."""
     if int(np.prod(shape)) != in_features:
-        raise ValueError(f"{function}: a volume of {shape} has {int(np.prod(shape))} elements, not {in_features}")
+        raise ValueError(
+            f"{function}: a volume of {shape} has {int(np.prod(shape))} elements, not {in_features}"
+        )
 
 
 def not_convertible(function, layer, shape):
@@ -477,7 +505,9 @@ def batch_statistics(function, count):
 def norm_channels(function, array, num_features):
     """The channels of a normalised array."""
     if array.shape[1] != num_features:
-        raise ValueError(f"{function}: expected {num_features} channels, got {array.shape[1]} (shape {array.shape})")
+        raise ValueError(
+            f"{function}: expected {num_features} channels, got {array.shape[1]} (shape {array.shape})"
+        )
 
 
 def targets(function, logits, array):
@@ -514,7 +544,9 @@ def two(function, name, value):
 def matching_state(function, arrays, state):
     """`state` must have exactly the keys and shapes of `arrays`; the error lists every mismatch."""
     if not isinstance(state, Mapping):
-        raise TypeError(f"{function}.load_state_dict: state must be a dict of arrays, got {type(state).__name__}")
+        raise TypeError(
+            f"{function}.load_state_dict: state must be a dict of arrays, got {type(state).__name__}"
+        )
     wrong = [f"missing {key!r}" for key in arrays if key not in state]
     wrong += [f"unexpected {key!r}" for key in state if key not in arrays]
     for key in arrays:
@@ -539,7 +571,9 @@ def named_arrays(function, state):
         if not isinstance(key, str):
             raise TypeError(f"{function}: keys must be strings, got {key!r}")
         if not isinstance(array, np.ndarray) or array.dtype.hasobject:
-            raise TypeError(f"{function}: {key!r} must be a NumPy array of numbers or strings, got {array!r:.80}")
+            raise TypeError(
+                f"{function}: {key!r} must be a NumPy array of numbers or strings, got {array!r:.80}"
+            )
     return state
 
 

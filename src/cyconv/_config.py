@@ -40,8 +40,14 @@ def config_text():
         for library in _threads.blas_controllers():
             info = library.info()
             core = info.get("architecture") or "unknown"
-            lines.append(("blas", f"{info['internal_api']} {info['version']}, core {core}, {info['filepath']}"))
-            if _backend.level == "v4" and info["internal_api"] == "openblas" and core.upper() not in WIDE_CORES:
+            lines.append(
+                ("blas", f"{info['internal_api']} {info['version']}, core {core}, {info['filepath']}")
+            )
+            if (
+                _backend.level == "v4"
+                and info["internal_api"] == "openblas"
+                and core.upper() not in WIDE_CORES
+            ):
                 warnings.append(
                     f"BLAS runs its {core} kernels though this CPU has AVX-512; start Python with "
                     "OPENBLAS_CORETYPE=SkylakeX"
@@ -53,7 +59,11 @@ def config_text():
 
 
 def _threads_text():
-    note = " (a child of fork: one thread, because OpenMP's team does not survive a fork)" if _threads.forked else ""
+    note = (
+        " (a child of fork: one thread, because OpenMP's team does not survive a fork)"
+        if _threads.forked
+        else ""
+    )
     return f"{_threads.num_threads}{note}"
 
 

@@ -68,7 +68,7 @@ def _add_windows(windows, rows, window, output):
 
 def im2col(input, window, columns):
     """columns[n, (c, i, j), (y, x)] = the padded image n, channel c, under tap (i, j) of window (y, x)."""
-    N, C, H_in, W_in = input.shape
+    N, C, _, W_in = input.shape
     H_out, W_out = _rows_columns(columns.shape[2], W_in, window)
     taps = (window.kernel_h, window.kernel_w)
     columns = columns.reshape(N, C, *taps, H_out, W_out)
@@ -79,7 +79,7 @@ def im2col(input, window, columns):
 
 def col2im(columns, window, output):
     """output = the adjoint of im2col: every column added back to the pixels that it came from."""
-    N, C, H, W = output.shape
+    N, C, _, W = output.shape
     H_out, W_out = _rows_columns(columns.shape[2], W, window)
     taps = (window.kernel_h, window.kernel_w)
     columns = columns.reshape(N, C, *taps, H_out, W_out)

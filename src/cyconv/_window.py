@@ -88,6 +88,4 @@ def parse(function, image_size, kernel_size, stride, padding, dilation):
         left, right = _same_padding(image_size[1], dilation_w * (kernel_w - 1) + 1, stride_w)
     else:
         top, bottom, left, right = _checks.padding(function, padding)
-    return Window(
-        kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w
-    )
+    return Window(kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w)

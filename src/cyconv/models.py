@@ -117,7 +117,9 @@ class _Maker:
     """Collects layers, and the volume that they have reached."""
 
     def __init__(self, function, input_shape, dtype, rng):
-        self.volume = _checks.image_volume(function, _checks.volume_shape(function, "input_shape", input_shape))
+        self.volume = _checks.image_volume(
+            function, _checks.volume_shape(function, "input_shape", input_shape)
+        )
         self.arrays = {"dtype": dtype, "rng": _checks.generator(function, rng)}
         self.layers = []
 

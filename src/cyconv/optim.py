@@ -99,7 +99,9 @@ class Adam:
         name = type(self).__name__
         self.model = model
         self.lr = _checks.number(name, "lr", lr, 0)
-        self.betas = tuple(_checks.number(name, "betas", beta, 0, 1) for beta in _checks.two(name, "betas", betas))
+        self.betas = tuple(
+            _checks.number(name, "betas", beta, 0, 1) for beta in _checks.two(name, "betas", betas)
+        )
         self.eps = _checks.number(name, "eps", eps, 0)
         self.weight_decay = _checks.number(name, "weight_decay", weight_decay, 0)
         self.steps = np.zeros((), np.int64)

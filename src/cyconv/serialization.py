@@ -69,7 +69,9 @@ def _write_npz(file, arrays):
 
 def _write_safetensors(file, arrays):
     to_bytes = _safetensors("save").save
-    native = {k: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for k, a in arrays.items()}
+    native = {
+        k: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for k, a in arrays.items()
+    }
     file.write(to_bytes(native))
 
 
@@ -98,7 +100,14 @@ def load(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 return {_entry_name(entry): _read_entry(archive, entry) for entry in archive.namelist()}
-        except (zipfile.BadZipFile, ValueError, EOFError, KeyError, NotImplementedError, RuntimeError) as error:
+        except (
+            zipfile.BadZipFile,
+            ValueError,
+            EOFError,
+            KeyError,
+            NotImplementedError,
+            RuntimeError,
+        ) as error:
             raise _checks.damaged_file("load", path, error) from error
     safetensors = _safetensors("load")
     try:

@@ -3,8 +3,6 @@
 import math
 from typing import NamedTuple
 
-import numpy as np
-
 from . import _backend, _checks
 from .layers import Conv2d, ConvTranspose2d, Flatten, GlobalAvgPool2d, Layer, Linear, Sequential
 from .layers.pool import AvgPool2d, MaxPool2d
@@ -74,7 +72,18 @@ class Summary(NamedTuple):
         return sum(row.multiply_adds for row in self.rows)
 
     def __str__(self):
-        header = ("", "layer", "output", "parameters", "mult-adds", "im2col", "workspace", "field", "stride", "")
+        header = (
+            "",
+            "layer",
+            "output",
+            "parameters",
+            "mult-adds",
+            "im2col",
+            "workspace",
+            "field",
+            "stride",
+            "",
+        )
         lines = [("", "input", _volume(self.input_shape), "", "", "", "", "", "", "")]
         lines += [
             (
@@ -91,12 +100,17 @@ class Summary(NamedTuple):
             )
             for row in self.rows
         ]
-        lines.append(("", "total", "", f"{self.parameters:,}", _count(self.multiply_adds), "", "", "", "", ""))
+        lines.append(
+            ("", "total", "", f"{self.parameters:,}", _count(self.multiply_adds), "", "", "", "", "")
+        )
         widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
         left = (0, 1, 9)  # columns of words; the others are numbers, set to the right
 
         def row_text(line):
-            cells = (c.ljust(w) if i in left else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True)))
+            cells = (
+                c.ljust(w) if i in left else c.rjust(w)
+                for i, (c, w) in enumerate(zip(line, widths, strict=True))
+            )
             return "  ".join(cells).rstrip()
 
         rule = "-" * len(row_text(header))
@@ -191,8 +205,14 @@ def _reach(layer, volume, field, stride):
         window = layer.window(volume[1:])
         new_field = tuple(f + (e - 1) * s for f, e, s in zip(field, window.extent, stride, strict=True))
         own = (window.stride_h, window.stride_w)
-        return new_field, tuple(a * b for a, b in zip(stride, own, strict=True)), _remark(layer, window, volume)
-    if isinstance(layer, (Flatten, GlobalAvgPool2d)) and len(volume) == 3:  # what follows sees the whole volume
+        return (
+            new_field,
+            tuple(a * b for a, b in zip(stride, own, strict=True)),
+            _remark(layer, window, volume),
+        )
+    if (
+        isinstance(layer, (Flatten, GlobalAvgPool2d)) and len(volume) == 3
+    ):  # what follows sees the whole volume
         return tuple(f + (n - 1) * s for f, n, s in zip(field, volume[1:], stride, strict=True)), stride, ""
     return field, stride, ""
 

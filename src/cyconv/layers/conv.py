@@ -60,7 +60,9 @@ class Conv2d(Layer):
         shape = (out_channels, in_channels // groups, *_checks.pair("Conv2d", "kernel_size", kernel_size, 1))
         weight = he_normal(shape, shape[1] * shape[2] * shape[3], dtype, rng)
         has_bias = _checks.flag("Conv2d", "bias", bias)
-        self._set(weight, np.zeros(out_channels, dtype) if has_bias else None, stride, padding, dilation, groups)
+        self._set(
+            weight, np.zeros(out_channels, dtype) if has_bias else None, stride, padding, dilation, groups
+        )
 
     @classmethod
     def from_weight(cls, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
@@ -112,7 +114,7 @@ class Conv2d(Layer):
         return _window.parse("Conv2d", image_size, self.kernel_size, self.stride, self.padding, self.dilation)
 
     def output_shape(self, input_shape):
-        C, H, W = _checks.image_volume("Conv2d", input_shape)
+        _, H, W = _checks.image_volume("Conv2d", input_shape)
         _checks.volume("Conv2d", self, input_shape, (self.in_channels,))
         return (self.out_channels, *_checks.output_size("Conv2d", self.window((H, W)), H, W))
 
@@ -222,7 +224,7 @@ class ConvTranspose2d(Layer):
         )
 
     def output_shape(self, input_shape):
-        C, H, W = _checks.image_volume("ConvTranspose2d", input_shape)
+        _, H, W = _checks.image_volume("ConvTranspose2d", input_shape)
         _checks.volume("ConvTranspose2d", self, input_shape, (self.in_channels,))
         size = _checks.transposed_output("ConvTranspose2d", self.window((H, W)), H, W, self.output_padding)
         return (self.out_channels, *size)

@@ -53,7 +53,9 @@ class BatchNorm2d(Layer):
         return f"BatchNorm2d({self.num_features}, eps={self.eps}, momentum={self.momentum})"
 
     def output_shape(self, input_shape):
-        _checks.volume("BatchNorm2d", self, _checks.image_volume("BatchNorm2d", input_shape), (self.num_features,))
+        _checks.volume(
+            "BatchNorm2d", self, _checks.image_volume("BatchNorm2d", input_shape), (self.num_features,)
+        )
         return tuple(input_shape)
 
     def forward(self, input):
@@ -93,7 +95,9 @@ class BatchNorm2d(Layer):
         self._fill_grads(weight=grad_weight, bias=grad_bias)
         count = max(1, grad_output.size // grad_output.shape[1])
         # the mean and the variance depend on the input too: their two shares are taken off
-        grad_input = grad_output - _per_channel(grad_bias / count) - normalised * _per_channel(grad_weight / count)
+        grad_input = (
+            grad_output - _per_channel(grad_bias / count) - normalised * _per_channel(grad_weight / count)
+        )
         grad_input *= _per_channel(inverse * self.params["weight"])
         return grad_input[0] if single else grad_input
 

@@ -59,12 +59,18 @@ class Sequential(Layer):
     def _collected(self, kind):
         # read-only: an assignment here would be lost, write into the arrays instead
         named = {
-            f"{i}.{key}": array for i, layer in enumerate(self.layers) for key, array in getattr(layer, kind).items()
+            f"{i}.{key}": array
+            for i, layer in enumerate(self.layers)
+            for key, array in getattr(layer, kind).items()
         }
         return MappingProxyType(named)
 
     def _state(self):
-        return {f"{i}.{key}": array for i, layer in enumerate(self.layers) for key, array in layer._state().items()}
+        return {
+            f"{i}.{key}": array
+            for i, layer in enumerate(self.layers)
+            for key, array in layer._state().items()
+        }
 
     def output_shape(self, input_shape):
         for layer in self.layers:

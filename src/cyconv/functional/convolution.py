@@ -1,0 +1,290 @@
+"""Convolution, transposed convolution and their gradients; the convolution of mathematics."""
+
+import numpy as np
+
+from .. import _backend, _checks, _window
+from ._outputs import like_output, result
+
+__all__ = ["conv2d", "conv2d_backward", "conv_transpose2d", "conv_transpose2d_backward", "convolve"]
+
+ALGORITHMS = ("auto", "im2col")
+
+
+def conv2d(
+    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
+):
+    """Cross-correlate a batch of images with filters.
+
+    ``output[n, o, y, x] = bias[o] + sum over c, i, j of
+    input[n, c, y*stride + i*dilation - pad, x*stride + j*dilation - pad] * weight[o, c, i, j]``,
+    where pixels outside the image are 0 and c runs over the channels of o's group.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C_in, H_in, W_in) or (C_in, H_in, W_in)
+        float32 or float64.
+    weight : ndarray, (C_out, C_in/groups, kernel_h, kernel_w)
+    bias : ndarray, (C_out,), optional
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((int, int), (int, int)), "valid" or "same"
+        One number; height and width; ``((top, bottom), (left, right))``; 0; or what gives
+        ``ceil(size / stride)`` outputs, the odd pixel at the end (ONNX SAME_UPPER).
+    groups : int
+        Input and output channels are divided into so many independent convolutions.
+    algorithm : {"auto", "im2col"}
+        How it is computed; "auto" chooses.
+    out : ndarray, optional
+        Receives the result: its exact shape and dtype, any strides.
+
+    Returns
+    -------
+    ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
+        ``H_out = floor((H_in + pad_top + pad_bottom - dilation*(kernel_h - 1) - 1) / stride) + 1``.
+
+    Raises
+    ------
+    TypeError
+        An argument of the wrong kind, or arrays that are not all float32 or all float64.
+    ValueError
+        Shapes that do not fit each other, or a window that does not fit the padded image.
+
+    Notes
+    -----
+    Definition and argument names: ``torch.nn.functional.conv2d``.
+    """
+    input, weight, bias = _checks.arrays("conv2d", input=input, weight=weight, bias=bias)
+    input, single = _checks.images("conv2d", "input", input)
+    groups = _checks.integer("conv2d", "groups", groups, 1)
+    C_out = _checks.conv_weight("conv2d", input, weight, bias, groups)
+    _checks.choice("conv2d", "algorithm", algorithm, ALGORITHMS)
+    N, _, H_in, W_in = input.shape
+    window = _window.parse("conv2d", (H_in, W_in), weight.shape[2:], stride, padding, dilation)
+    H_out, W_out = _checks.output_size("conv2d", window, H_in, W_in)
+    output, finish = result("conv2d", (N, C_out, H_out, W_out), input, single, out, (input, weight, bias))
+    _backend.kernels.conv2d_forward(input, weight, bias, window, groups, algorithm, output)
+    return finish()
+
+
+def conv2d_backward(
+    grad_output,
+    input,
+    weight,
+    stride=1,
+    padding=0,
+    dilation=1,
+    groups=1,
+    *,
+    needs_input_grad=True,
+    algorithm="auto",
+):
+    """Gradients of `conv2d` with respect to its input, weight and bias.
+
+    Parameters
+    ----------
+    grad_output : ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
+        Gradient of the loss with respect to the output.
+    input, weight, stride, padding, dilation, groups, algorithm
+        As they were passed to `conv2d`.
+    needs_input_grad : bool
+        False leaves the gradient of the input out (the first layer of a network).
+
+    Returns
+    -------
+    grad_input : ndarray shaped like `input`, or None
+        The adjoint of the convolution: ``col2im(weight^T . grad_output)``.
+    grad_weight : ndarray shaped like `weight`
+        ``grad_output . im2col(input)^T``, summed over the batch.
+    grad_bias : ndarray, (C_out,)
+        ``grad_output`` summed over batch and positions.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`; also where `grad_output` does not have the shape of its output.
+
+    Notes
+    -----
+    Definition: ``torch.ops.aten.convolution_backward``.
+    """
+    name = "conv2d_backward"
+    grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
+    input, single = _checks.images(name, "input", input)
+    groups = _checks.integer(name, "groups", groups, 1)
+    needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
+    C_out = _checks.conv_weight(name, input, weight, None, groups)
+    _checks.choice(name, "algorithm", algorithm, ALGORITHMS)
+    N, _, H_in, W_in = input.shape
+    window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)
+    H_out, W_out = _checks.output_size(name, window, H_in, W_in)
+    grad_output = like_output(name, grad_output, (N, C_out, H_out, W_out), single)
+
+    grad_input = None
+    if needs_input_grad:
+        grad_input = np.empty_like(input)
+        _backend.kernels.conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input)
+    grad_weight = np.empty_like(weight)
+    _backend.kernels.conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight)
+    if single and needs_input_grad:
+        grad_input = grad_input[0]
+    return grad_input, grad_weight, _sum_channels(grad_output)
+
+
+def _sum_channels(grad_output):
+    """(N, C, H, W) -> (C,): the gradient of a bias."""
+    N, C, H, W = grad_output.shape
+    # pairwise along the plane, then over the batch: NumPy sums a last axis pairwise
+    return grad_output.reshape(N, C, H * W).sum(axis=2).sum(axis=0)
+
+
+def conv_transpose2d(
+    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None
+):
+    """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer.
+
+    Each input pixel adds its multiple of the filter to the output at `stride` times its place.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C_in, H_in, W_in) or (C_in, H_in, W_in)
+        float32 or float64.
+    weight : ndarray, (C_in, C_out/groups, kernel_h, kernel_w)
+    bias : ndarray, (C_out,), optional
+    stride, dilation : int or (int, int)
+    padding : int, (int, int) or ((int, int), (int, int))
+        So many pixels are cut from the border of the output.
+    output_padding : int or (int, int)
+        Rows and columns added at the end; less than stride or dilation.
+    groups : int
+    out : ndarray, optional
+        Receives the result: its exact shape and dtype, any strides.
+
+    Returns
+    -------
+    ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
+        ``H_out = (H_in - 1)*stride - pad_top - pad_bottom + dilation*(kernel_h - 1) + output_padding + 1``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`; also for an `output_padding` that is too large, or an empty output.
+
+    Notes
+    -----
+    Definition and argument names: ``torch.nn.functional.conv_transpose2d``.
+    """
+    name = "conv_transpose2d"
+    input, weight, bias = _checks.arrays(name, input=input, weight=weight, bias=bias)
+    input, single, groups, window, shape = _transposed(
+        name, input, weight, bias, stride, padding, output_padding, groups, dilation
+    )
+    output, finish = result(name, shape, input, single, out, (input, weight, bias))
+    _backend.kernels.conv2d_backward_input(input, weight, window, groups, "auto", output)
+    if bias is not None:
+        output += bias[:, np.newaxis, np.newaxis]
+    return finish()
+
+
+def conv_transpose2d_backward(
+    grad_output,
+    input,
+    weight,
+    stride=1,
+    padding=0,
+    output_padding=0,
+    groups=1,
+    dilation=1,
+    *,
+    needs_input_grad=True,
+):
+    """Gradients of `conv_transpose2d` with respect to its input, weight and bias.
+
+    Parameters
+    ----------
+    grad_output : ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
+    input, weight, stride, padding, output_padding, groups, dilation
+        As they were passed to `conv_transpose2d`.
+    needs_input_grad : bool
+        False leaves the gradient of the input out.
+
+    Returns
+    -------
+    grad_input : ndarray shaped like `input`, or None
+        ``conv2d(grad_output, weight)``.
+    grad_weight : ndarray shaped like `weight`
+    grad_bias : ndarray, (C_out,)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv_transpose2d`; also where `grad_output` does not have the shape of its output.
+    """
+    name = "conv_transpose2d_backward"
+    grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
+    needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
+    input, single, groups, window, shape = _transposed(
+        name, input, weight, None, stride, padding, output_padding, groups, dilation
+    )
+    grad_output = like_output(name, grad_output, shape, single)
+    grad_input = None
+    if needs_input_grad:
+        grad_input = np.empty_like(input)
+        _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", grad_input)
+    grad_weight = np.empty_like(weight)
+    _backend.kernels.conv2d_backward_weight(input, grad_output, window, groups, "auto", grad_weight)
+    if single and needs_input_grad:
+        grad_input = grad_input[0]
+    return grad_input, grad_weight, _sum_channels(grad_output)
+
+
+def _transposed(name, input, weight, bias, stride, padding, output_padding, groups, dilation):
+    """The checks that a transposed convolution and its gradient share."""
+    input, single = _checks.images(name, "input", input)
+    groups = _checks.integer(name, "groups", groups, 1)
+    C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True)
+    _checks.transposed_padding(name, padding)
+    N, _, H_in, W_in = input.shape
+    window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)
+    output_padding = _checks.pair(name, "output_padding", output_padding, 0)
+    H_out, W_out = _checks.transposed_output(name, window, H_in, W_in, output_padding)
+    return input, single, groups, window, (N, C_out, H_out, W_out)
+
+
+def convolve(f, g, mode="full"):
+    """The convolution of mathematics: ``(f * g)[x] = sum over t of f[t] * g[x - t]``.
+
+    One of the two is flipped and slid over the other; `conv2d`, like every deep-learning library,
+    does not flip (it cross-correlates).
+
+    Parameters
+    ----------
+    f, g : ndarray, both (n,) or both (rows, columns)
+        float32 or float64.
+    mode : {"full", "same", "valid"}
+        Every place of overlap; the central part; or only complete overlap.
+
+    Returns
+    -------
+    ndarray
+        In one dimension that of `numpy.convolve` ("same" has the length of the longer), in two that
+        of `scipy.signal.convolve2d` ("same" has the shape of `f`).
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong kinds, dtypes or mode; empty arrays; "valid" where neither holds the other.
+    """
+    f, g = _checks.arrays("convolve", f=f, g=g)
+    _checks.choice("convolve", "mode", mode, ("full", "same", "valid"))
+    _checks.convolve_operands(f, g, mode)
+    if (f.ndim == 1 or mode == "valid") and f.size < g.size:
+        f, g = g, f  # the convolution commutes; the longer one is what "same" and "valid" refer to
+    kernel = g[(slice(None, None, -1),) * g.ndim]
+    pads = []
+    for size in (1, *g.shape)[-2:]:
+        before = {"full": size - 1, "same": size // 2, "valid": 0}[mode]
+        after = {"full": size - 1, "same": (size - 1) // 2, "valid": 0}[mode]
+        pads.append((before, after))
+    image = f.reshape((1, 1, *f.shape)[-3:])
+    weight = kernel.reshape((1, 1, 1, *g.shape)[-4:])
+    output = conv2d(image, weight, padding=tuple(pads))[0]
+    return output[0] if f.ndim == 1 else output

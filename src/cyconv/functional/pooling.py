@@ -1,0 +1,197 @@
+"""Max and average pooling and their gradients."""
+
+import numpy as np
+
+from .. import _backend, _checks, _window
+from ._outputs import like_output, result
+
+__all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
+
+
+def max_pool2d(
+    input,
+    kernel_size,
+    stride=None,
+    padding=0,
+    dilation=1,
+    ceil_mode=False,
+    return_indices=False,
+    *,
+    out=None,
+):
+    """Maximum of each window.
+
+    ``output[n, c, y, x] = max over i, j of
+    input[n, c, y*stride + i*dilation - pad, x*stride + j*dilation - pad]``.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C, H_in, W_in) or (C, H_in, W_in)
+        float32 or float64.
+    kernel_size, dilation : int or (int, int)
+    stride : int or (int, int), optional
+        `kernel_size` where not given.
+    padding : int, (int, int), ((int, int), (int, int)), "valid" or "same"
+        Counts as -inf and never wins; at most half of what the kernel covers.
+    ceil_mode : bool
+        Round the output size up: the last window may hang over the edge.
+    return_indices : bool
+        Return the place of each maximum as well.
+    out : ndarray, optional
+        Receives the maxima: their exact shape and dtype, any strides.
+
+    Returns
+    -------
+    output : ndarray, (N, C, H_out, W_out) or (C, H_out, W_out)
+    indices : ndarray of int64, the same shape; only with `return_indices`
+        Flat position in the H_in*W_in plane; -1 where a dilated window has no pixel of the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`; also for too much padding.
+
+    Notes
+    -----
+    The first maximum in row-major order wins. A NaN wins over everything, and the last NaN gives the
+    index; a window of only -inf gives its first pixel (``torch.nn.functional.max_pool2d``).
+    """
+    (input,) = _checks.arrays("max_pool2d", input=input)
+    return_indices = _checks.flag("max_pool2d", "return_indices", return_indices)
+    input, single, window, shape = _pooled(
+        "max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode
+    )
+    output, finish = result("max_pool2d", shape, input, single, out, (input,))
+    indices = np.empty(shape, np.int64) if return_indices else None
+    _backend.kernels.max_pool2d_forward(input, window, output, indices)
+    if return_indices:
+        return finish(), indices[0] if single else indices
+    return finish()
+
+
+def max_pool2d_backward(grad_output, indices, input_shape):
+    """Gradient of `max_pool2d`: each output's gradient goes to the pixel that was its maximum.
+
+    Parameters
+    ----------
+    grad_output : ndarray, (N, C, H_out, W_out) or (C, H_out, W_out)
+        float32 or float64.
+    indices : ndarray of int64, the same shape
+        As `max_pool2d` returned them.
+    input_shape : tuple of int
+        Shape of the pooled array.
+
+    Returns
+    -------
+    ndarray of `input_shape`
+        Gradients of overlapping windows add; 0 where no maximum was.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Wrong kinds or shapes, or an index outside the plane.
+    """
+    name = "max_pool2d_backward"
+    (grad_output,) = _checks.arrays(name, grad_output=grad_output)
+    indices = _checks.index_array(name, "indices", indices)
+    input_shape = _checks.image_shape(name, "input_shape", input_shape)
+    _checks.same_shape(name, "indices", indices, grad_output.shape, "that of grad_output")
+    _checks.pooled_shape(name, grad_output, input_shape)
+    grad_input = np.empty(input_shape, grad_output.dtype)
+    # (C, H, W) or (N, C, H, W): the kernel sees (N, C, H, W)
+    outside = _backend.kernels.max_pool2d_backward(
+        grad_output.reshape((1, *grad_output.shape)[-4:]),
+        indices.reshape((1, *indices.shape)[-4:]),
+        grad_input.reshape((1, *input_shape)[-4:]),
+    )
+    _checks.indices_in_plane(name, outside, input_shape[-2:])
+    return grad_input
+
+
+def avg_pool2d(
+    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, *, out=None
+):
+    """Mean of each window.
+
+    Parameters
+    ----------
+    input : ndarray, (N, C, H_in, W_in) or (C, H_in, W_in)
+        float32 or float64.
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        `kernel_size` where not given.
+    padding : int, (int, int), ((int, int), (int, int)), "valid" or "same"
+        Counts as 0; at most half of the kernel.
+    ceil_mode : bool
+        Round the output size up: the last window may hang over the edge.
+    count_include_pad : bool
+        Divide by the window's pixels with padding (but without what hangs over it), or by those in
+        the image.
+    out : ndarray, optional
+        Receives the result: its exact shape and dtype, any strides.
+
+    Returns
+    -------
+    ndarray, (N, C, H_out, W_out) or (C, H_out, W_out)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `max_pool2d`.
+
+    Notes
+    -----
+    Definition and argument names: ``torch.nn.functional.avg_pool2d``.
+    """
+    (input,) = _checks.arrays("avg_pool2d", input=input)
+    count_include_pad = _checks.flag("avg_pool2d", "count_include_pad", count_include_pad)
+    input, single, window, shape = _pooled("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    output, finish = result("avg_pool2d", shape, input, single, out, (input,))
+    _backend.kernels.avg_pool2d_forward(input, window, count_include_pad, output)
+    return finish()
+
+
+def avg_pool2d_backward(
+    grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
+):
+    """Gradient of `avg_pool2d`: each output's gradient is shared equally by the pixels of its window.
+
+    Parameters
+    ----------
+    grad_output : ndarray, (N, C, H_out, W_out) or (C, H_out, W_out)
+        float32 or float64.
+    input_shape : tuple of int
+        Shape of the pooled array.
+    kernel_size, stride, padding, ceil_mode, count_include_pad
+        As they were passed to `avg_pool2d`.
+
+    Returns
+    -------
+    ndarray of `input_shape`
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `avg_pool2d`; also where `grad_output` does not have the shape of its output.
+    """
+    name = "avg_pool2d_backward"
+    (grad_output,) = _checks.arrays(name, grad_output=grad_output)
+    count_include_pad = _checks.flag(name, "count_include_pad", count_include_pad)
+    input_shape = _checks.image_shape(name, "input_shape", input_shape)
+    grad_input = np.empty(input_shape, grad_output.dtype)
+    images, single, window, shape = _pooled(name, grad_input, kernel_size, stride, padding, 1, ceil_mode)
+    grad_output = like_output(name, grad_output, shape, single)
+    _backend.kernels.avg_pool2d_backward(grad_output, window, count_include_pad, images)
+    return grad_input
+
+
+def _pooled(name, input, kernel_size, stride, padding, dilation, ceil_mode):
+    """The checks that all poolings share; the window and the output's shape."""
+    ceil_mode = _checks.flag(name, "ceil_mode", ceil_mode)
+    input, single = _checks.images(name, "input", input)
+    N, C, H_in, W_in = input.shape
+    stride = kernel_size if stride is None else stride
+    window = _window.parse(name, (H_in, W_in), kernel_size, stride, padding, dilation)
+    _checks.pool_padding(name, window)
+    H_out, W_out = _checks.output_size(name, window, H_in, W_in, ceil_mode)
+    return input, single, window, (N, C, H_out, W_out)
