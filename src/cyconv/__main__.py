@@ -1,4 +1,5 @@
 """``python -m cyconv``."""
+
 from cyconv.cli import main
 
 raise SystemExit(main())
