@@ -1,0 +1,231 @@
+"""The shapes that are measured: layers of well-known networks, by name.
+
+``CONV_GROUPS`` and ``POOL_GROUPS`` map a group's name to its shapes. The group ``suite`` is the one that
+the project's targets speak of; the other groups show that it was not tuned for alone.
+"""
+
+from typing import NamedTuple
+
+
+def pair(value):
+    """``(value, value)`` for an int; a pair as it is."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def _output_size(size, kernel, stride, padding, dilation):
+    return (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+
+
+class ConvShape(NamedTuple):
+    """One convolution layer; `kernel`, `stride`, `padding` and `dilation` are an int or a pair (h, w)."""
+
+    name: str
+    N: int
+    C_in: int
+    H: int
+    W: int
+    C_out: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int] = 1
+    padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+    groups: int = 1
+
+    @property
+    def input_shape(self):
+        return (self.N, self.C_in, self.H, self.W)
+
+    @property
+    def weight_shape(self):
+        return (self.C_out, self.C_in // self.groups, *pair(self.kernel))
+
+    @property
+    def output_shape(self):
+        return (self.N, self.C_out, *_plane(self))
+
+    def gflop(self):
+        """Useful work of the forward pass: 2 * multiply-adds of the direct sum, in 1e9."""
+        _, depth, kernel_h, kernel_w = self.weight_shape
+        N, C_out, H_out, W_out = self.output_shape
+        return 2e-9 * N * C_out * H_out * W_out * depth * kernel_h * kernel_w
+
+    def describe(self):
+        """The geometry in one short string, as ``8x3x227x227 -> 96, 11x11 s4``."""
+        text = f"{_times(self.input_shape)} -> {self.C_out}, {_geometry(self)}"
+        return text + (f" g{self.groups}" if self.groups > 1 else "")
+
+
+class PoolShape(NamedTuple):
+    """One max-pooling layer."""
+
+    name: str
+    N: int
+    C: int
+    H: int
+    W: int
+    kernel: int | tuple[int, int]
+    stride: int | tuple[int, int]
+    padding: int | tuple[int, int] = 0
+    dilation: int | tuple[int, int] = 1
+
+    @property
+    def input_shape(self):
+        return (self.N, self.C, self.H, self.W)
+
+    @property
+    def output_shape(self):
+        return (self.N, self.C, *_plane(self))
+
+    def gbyte(self, itemsize, indices=False):
+        """Memory that one pass must move, in 1e9 bytes: input, output, and 8 bytes for an index.
+
+        The backward pass moves the same arrays in the other direction, indices included.
+        """
+        N, C, H_out, W_out = self.output_shape
+        per_output = itemsize + (8 if indices else 0)
+        return 1e-9 * N * C * (self.H * self.W * itemsize + H_out * W_out * per_output)
+
+    def describe(self):
+        """The geometry in one short string, as ``32x64x112x112, 2x2 s2``."""
+        return f"{_times(self.input_shape)}, {_geometry(self)}"
+
+
+class TrainingShape(NamedTuple):
+    """A network of ``cyconv.models`` with its batch and the (C, H, W) of an image."""
+
+    name: str
+    N: int
+    image: tuple[int, int, int]
+
+    def describe(self):
+        """Batch and image in one short string, as ``64x3x32x32``."""
+        return _times((self.N, *self.image))
+
+
+def _plane(shape):
+    """Height and width of the output of a `ConvShape` or `PoolShape`."""
+    parameters = zip(
+        (shape.H, shape.W), pair(shape.kernel), pair(shape.stride), pair(shape.padding), pair(shape.dilation),
+        strict=True,
+    )
+    return tuple(_output_size(*values) for values in parameters)
+
+
+def _geometry(shape):
+    text = _times(pair(shape.kernel))
+    for letter, value, usual in (("s", shape.stride, 1), ("p", shape.padding, 0), ("d", shape.dilation, 1)):
+        height, width = pair(value)
+        if height != width:
+            text += f" {letter}{_times((height, width))}"
+        elif height != usual:
+            text += f" {letter}{height}"
+    return text
+
+
+def _times(sizes):
+    return "x".join(map(str, sizes))
+
+
+SUITE = [
+    ConvShape("alexnet.conv1", 8, 3, 227, 227, 96, 11, 4),
+    ConvShape("alexnet.conv2", 8, 96, 27, 27, 256, 5, 1, 2),
+    ConvShape("alexnet.conv3", 8, 256, 13, 13, 384, 3, 1, 1),
+    ConvShape("vgg16.conv1_1", 2, 3, 224, 224, 64, 3, 1, 1),
+    ConvShape("vgg16.conv1_2", 2, 64, 224, 224, 64, 3, 1, 1),
+    ConvShape("vgg16.conv3_2", 2, 256, 56, 56, 256, 3, 1, 1),
+    ConvShape("vgg16.conv5_1", 2, 512, 14, 14, 512, 3, 1, 1),
+    ConvShape("resnet50.layer1.conv1", 4, 256, 56, 56, 64, 1),
+    ConvShape("resnet50.layer1.conv2", 4, 64, 56, 56, 64, 3, 1, 1),
+    ConvShape("resnet50.layer2.0.conv2", 4, 128, 56, 56, 128, 3, 2, 1),
+    ConvShape("resnet50.layer3.conv2", 4, 256, 14, 14, 256, 3, 1, 1),
+    ConvShape("resnet50.layer4.conv2", 4, 512, 7, 7, 512, 3, 1, 1),
+    ConvShape("cifar10_convnet.conv", 64, 3, 32, 32, 12, 3, 1, 1),
+    ConvShape("small_vgg.conv1_2", 64, 32, 32, 32, 32, 3, 1, 1),
+    ConvShape("small_vgg.conv2_2", 64, 64, 16, 16, 64, 3, 1, 1),
+    ConvShape("vgg16.fc6_as_conv_384px", 1, 512, 12, 12, 4096, 7),
+]
+
+NETWORKS = [
+    ConvShape("lenet.conv1", 64, 1, 28, 28, 6, 5, 1, 2),
+    ConvShape("lenet.conv2", 64, 6, 14, 14, 16, 5),
+    ConvShape("alexnet.conv5", 8, 384, 13, 13, 256, 3, 1, 1),
+    ConvShape("vgg16.conv2_2", 2, 128, 112, 112, 128, 3, 1, 1),
+    ConvShape("vgg16.conv4_2", 2, 512, 28, 28, 512, 3, 1, 1),
+    ConvShape("resnet50.conv1", 4, 3, 224, 224, 64, 7, 2, 3),
+    ConvShape("resnet50.layer1.conv3", 4, 64, 56, 56, 256, 1),
+    ConvShape("resnet50.layer2.downsample", 4, 256, 56, 56, 512, 1, 2),
+    ConvShape("resnet50.layer4.conv1", 4, 2048, 7, 7, 512, 1),
+    ConvShape("resnet18.cifar.layer3", 64, 128, 8, 8, 128, 3, 1, 1),
+    ConvShape("inception.stem1", 4, 3, 299, 299, 32, 3, 2),
+    ConvShape("inception.conv_1x7", 4, 192, 17, 17, 192, (1, 7), 1, (0, 3)),
+    ConvShape("inception.conv_7x1", 4, 192, 17, 17, 192, (7, 1), 1, (3, 0)),
+    ConvShape("googlenet.4a.conv5x5", 8, 16, 14, 14, 48, 5, 1, 2),
+    ConvShape("deeplab.dilated", 2, 256, 33, 33, 256, 3, 1, 6, 6),
+    ConvShape("crnn.conv3", 16, 128, 8, 25, 256, 3, 1, 1),
+    ConvShape("unet.conv", 1, 64, 250, 330, 64, 3),
+    ConvShape("srcnn.conv3", 1, 32, 256, 256, 3, 5, 1, 2),
+]
+
+DEPTHWISE = [
+    ConvShape("mobilenet.dw1", 4, 32, 112, 112, 32, 3, 1, 1, 1, 32),
+    ConvShape("mobilenet.dw2_s2", 4, 64, 112, 112, 64, 3, 2, 1, 1, 64),
+    ConvShape("mobilenet.dw3", 4, 128, 56, 56, 128, 3, 1, 1, 1, 128),
+    ConvShape("mobilenet.dw5", 4, 256, 28, 28, 256, 3, 1, 1, 1, 256),
+    ConvShape("mobilenet.dw7", 4, 512, 14, 14, 512, 3, 1, 1, 1, 512),
+    ConvShape("mobilenet.dw13", 4, 1024, 7, 7, 1024, 3, 1, 1, 1, 1024),
+    ConvShape("mobilenet_v3.dw5x5", 4, 120, 28, 28, 120, 5, 1, 2, 1, 120),
+    ConvShape("efficientnet.dw5x5_s2", 4, 144, 56, 56, 144, 5, 2, 2, 1, 144),
+    ConvShape("convnext.dw7x7", 4, 96, 56, 56, 96, 7, 1, 3, 1, 96),
+]
+
+GROUPED = [
+    ConvShape("alexnet.conv2_g2", 8, 96, 27, 27, 256, 5, 1, 2, 1, 2),
+    ConvShape("resnext50.layer1.conv2", 4, 128, 56, 56, 128, 3, 1, 1, 1, 32),
+    ConvShape("resnext50.layer3.conv2", 4, 512, 14, 14, 512, 3, 1, 1, 1, 32),
+    ConvShape("shufflenet.conv1x1_g3", 4, 240, 28, 28, 240, 1, 1, 0, 1, 3),
+]
+
+SMALL = [
+    ConvShape("small.3x3", 1, 16, 8, 8, 16, 3, 1, 1),
+    ConvShape("small.1x1", 1, 64, 4, 4, 64, 1),
+    ConvShape("small.lenet_conv1", 1, 1, 28, 28, 6, 5, 1, 2),
+    ConvShape("small.cifar10_conv", 1, 3, 32, 32, 12, 3, 1, 1),
+]
+
+BATCHES = [ConvShape(f"batch_{N}", N, 64, 28, 28, 64, 3, 1, 1) for N in (1, 2, 4, 8, 16, 32, 64)]
+IMAGES = [ConvShape(f"image_{size}", 4, 64, size, size, 64, 3, 1, 1) for size in (7, 14, 28, 56, 112, 224)]
+
+CONV_GROUPS = {
+    "suite": SUITE,
+    "networks": NETWORKS,
+    "depthwise": DEPTHWISE,
+    "grouped": GROUPED,
+    "small": SMALL,
+}
+
+SIZE_GROUPS = {"batch": BATCHES, "image": IMAGES}
+
+POOL_GROUPS = {
+    "suite": [
+        PoolShape("maxpool.2x2_s2", 32, 64, 112, 112, 2, 2),
+        PoolShape("maxpool.3x3_s2", 32, 64, 112, 112, 3, 2),
+    ],
+    "networks": [
+        PoolShape("alexnet.pool1", 8, 96, 55, 55, 3, 2),
+        PoolShape("vgg16.pool1", 2, 64, 224, 224, 2, 2),
+        PoolShape("vgg16.pool5", 8, 512, 14, 14, 2, 2),
+        PoolShape("resnet50.maxpool", 4, 64, 112, 112, 3, 2, 1),
+        PoolShape("cifar10_convnet.pool", 64, 12, 32, 32, 2, 2),
+        PoolShape("lenet.pool1", 64, 6, 28, 28, 2, 2),
+        PoolShape("inception.pool_3x3_s1", 4, 192, 28, 28, 3, 1, 1),
+        PoolShape("yolo.spp_5x5_s1", 4, 256, 13, 13, 5, 1, 2),
+    ],
+}
+
+TRAINING_GROUPS = {
+    "training": [
+        TrainingShape("cifar10_convnet", 64, (3, 32, 32)),
+        TrainingShape("lenet", 64, (1, 28, 28)),
+        TrainingShape("small_vgg", 64, (3, 32, 32)),
+    ],
+}
