@@ -70,9 +70,9 @@ def use(backend, wanted_level=None):
             raise ValueError(
                 f"cyconv: the level (CYCONV_LEVEL) must be one of {', '.join(levels)} here, got {wanted_level!r}"
             )
-        level = wanted_level or levels[-1]
-        kernels = importlib.import_module(f"cyconv._kernels.kernels_{level}")
-        name = "cython"
+        best = wanted_level or levels[-1]
+        kernels = importlib.import_module(f"cyconv._kernels.kernels_{best}")
+        name, level = "cython", best
     else:
         kernels, name, level = _reference, "numpy", None
     return kernels

@@ -78,19 +78,18 @@ def flag(function, name, value):
     raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__} ({value!r})")
 
 
-def number(function, name, value, minimum=None, below=None):
-    """`value` as a finite float, at least `minimum` and less than `below`."""
+def number(function, name, value, minimum=None, below=None, maximum=None):
+    """`value` as a finite float, at least `minimum`, less than `below` and at most `maximum`."""
     if isinstance(value, (bool, str, np.ndarray)) or not hasattr(value, "__float__"):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__} ({value!r})")
     value = float(value)
-    if (
-        not np.isfinite(value)
-        or (minimum is not None and value < minimum)
-        or (below is not None and value >= below)
-    ):
+    too_small = minimum is not None and value < minimum
+    too_large = (below is not None and value >= below) or (maximum is not None and value > maximum)
+    if not np.isfinite(value) or too_small or too_large:
         wanted = ["finite"]
         wanted += [f"at least {minimum}"] if minimum is not None else []
         wanted += [f"below {below}"] if below is not None else []
+        wanted += [f"at most {maximum}"] if maximum is not None else []
         raise ValueError(f"{function}: {name} must be {', '.join(wanted)}, got {value}")
     return value
 
@@ -214,11 +213,11 @@ def allocatable(function, name, shape, dtype):
 # ---------------------------------------------------------------- convolution and pooling
 
 
-def conv_weight(function, input, weight, bias, groups, transposed=False):
+def conv_weight(function, input, weight, bias, groups, transposed=False, single=False):
     """Shapes of a convolution's weight and bias against the channels of its (N, C, H, W) input.
 
     `weight` is (C_out, C_in/groups, kernel_h, kernel_w), or (C_in, C_out/groups, ...) of a
-    transposed convolution. Returns C_out.
+    transposed convolution. With `single` the caller's input had no batch axis. Returns C_out.
     """
     layout = (
         "(C_in, C_out/groups, kernel_h, kernel_w)"
@@ -233,19 +232,19 @@ def conv_weight(function, input, weight, bias, groups, transposed=False):
         raise ValueError(
             f"{function}: weight.shape[0]={weight.shape[0]} must be a multiple of groups={groups}"
         )
-    C_in = input.shape[1]
+    C_in, input_shape = input.shape[1], input.shape[1:] if single else input.shape
     if transposed:
         if weight.shape[0] != C_in:
             raise ValueError(
                 f"{function}: weight expects {weight.shape[0]} input channels (weight.shape[0]="
-                f"{weight.shape[0]}) but input has {C_in} (input.shape={input.shape})"
+                f"{weight.shape[0]}) but input has {C_in} (input.shape={input_shape})"
             )
         C_out = weight.shape[1] * groups
     else:
         if weight.shape[1] * groups != C_in:
             raise ValueError(
                 f"{function}: weight expects {weight.shape[1] * groups} input channels (weight.shape[1]="
-                f"{weight.shape[1]}, groups={groups}) but input has {C_in} (input.shape={input.shape})"
+                f"{weight.shape[1]}, groups={groups}) but input has {C_in} (input.shape={input_shape})"
             )
         C_out = weight.shape[0]
     if bias is not None and bias.shape != (C_out,):
@@ -575,6 +574,11 @@ def named_arrays(function, state):
                 f"{function}: {key!r} must be a NumPy array of numbers or strings, got {array!r:.80}"
             )
     return state
+
+
+def unstorable(function, error):
+    """The error for arrays of a dtype that a file format does not know."""
+    return TypeError(f"{function}: safetensors can't store these arrays ({error}); write .npz instead")
 
 
 def weights_suffix(function, path):

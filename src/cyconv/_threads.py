@@ -6,6 +6,7 @@ spins against the team. The process's own OpenMP settings are never touched.
 
 import os
 import threading
+import warnings
 
 from . import _checks
 
@@ -34,7 +35,7 @@ def default_num_threads():
     """CYCONV_NUM_THREADS, else OMP_NUM_THREADS, else the cores that affinity and control group allow."""
     for variable in ("CYCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(variable, "").split(",")[0].strip()
-        if text.isdigit() and int(text) > 0:
+        if text.isdecimal() and int(text) > 0:
             return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, int(min(cores, _cgroup_cores())))
@@ -55,9 +56,22 @@ def set_num_threads(n):
     ------
     TypeError, ValueError
         Not an int, or less than 1.
+
+    Warns
+    -----
+    RuntimeWarning
+        More than one in a child of fork, where the kernels stay on one thread.
     """
     global num_threads
-    num_threads = _checks.integer("set_num_threads", "n", n, 1, 1024)
+    n = _checks.integer("set_num_threads", "n", n, 1, 1024)
+    if forked and n > 1:
+        warnings.warn(
+            f"set_num_threads: a child of fork stays on one thread, {n} were asked for; start it by spawn instead",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        n = 1
+    num_threads = n
 
 
 def get_num_threads():
@@ -66,9 +80,12 @@ def get_num_threads():
 
 
 def _after_fork():
-    global num_threads, forked, _lock
+    global num_threads, forked, _lock, _users
     num_threads, forked = 1, True
     _lock = threading.Lock()
+    if _users:  # another thread was inside a kernel, and is not in this process
+        _users = 0
+        _restore_blas()
 
 
 if hasattr(os, "register_at_fork"):
@@ -97,6 +114,12 @@ def blas_controllers():
     return _controllers
 
 
+def _restore_blas():
+    for lib, threads in _restore:
+        if threads != 1:
+            lib.set_num_threads(threads)
+
+
 class SingleThreadedBlas:
     """Context in which BLAS runs on one thread; nested and concurrent uses restore it after the last."""
 
@@ -115,9 +138,7 @@ class SingleThreadedBlas:
         with _lock:
             _users -= 1
             if _users == 0:
-                for lib, threads in _restore:
-                    if threads != 1:
-                        lib.set_num_threads(threads)
+                _restore_blas()
 
 
 single_threaded_blas = SingleThreadedBlas()

@@ -47,8 +47,6 @@ class Window(NamedTuple):
 
 def _output_size(size, pad_before, pad_after, extent, stride, ceil_mode):
     room = size + pad_before + pad_after - extent
-    if room < 0:
-        return 0
     count = room // stride + 1
     if ceil_mode and room % stride and count * stride < size + pad_before:
         count += 1

@@ -53,7 +53,9 @@ def fully_convolutional(model, input_shape):
         else:
             layers.append(layer)
         volume = layer.output_shape(volume)
-    return Sequential(*layers)
+    converted = Sequential(*layers)
+    converted.training = model.training
+    return converted
 
 
 def _leaves(layer: Layer):

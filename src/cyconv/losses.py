@@ -53,7 +53,8 @@ def softmax_cross_entropy(logits, targets):
     else:
         mass = targets.sum(axis=1, keepdims=True)
         # a class of probability 0 adds nothing, even where its log is -inf
-        loss = np.where(targets == 0, 0, targets * (np.log(total) - shifted)).sum(axis=1)
+        surprise = np.log(total) - shifted
+        loss = np.multiply(targets, surprise, out=np.zeros_like(logits), where=targets != 0).sum(axis=1)
         grad_logits = grad_logits * mass - targets
     grad_logits /= N
     return float(loss.mean(dtype=np.float64)), grad_logits

@@ -1,8 +1,10 @@
 """Named arrays in files: `.npz` and safetensors, never pickle, written atomically."""
 
+import errno
 import os
 import tempfile
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,17 @@ import numpy as np
 from . import _checks
 
 __all__ = ["load", "save"]
+
+# What zipfile, zlib and numpy.lib.format raise on a file that is not what it says.
+DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    ValueError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+)
 
 
 def save(state, path):
@@ -68,11 +81,14 @@ def _write_npz(file, arrays):
 
 
 def _write_safetensors(file, arrays):
-    to_bytes = _safetensors("save").save
+    safetensors = _safetensors("save")
     native = {
         k: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for k, a in arrays.items()
     }
-    file.write(to_bytes(native))
+    try:
+        file.write(safetensors.numpy.save(native))
+    except safetensors.SafetensorError as error:
+        raise _checks.unstorable("save", error) from error
 
 
 def load(path):
@@ -100,18 +116,16 @@ def load(path):
         try:
             with zipfile.ZipFile(path) as archive:
                 return {_entry_name(entry): _read_entry(archive, entry) for entry in archive.namelist()}
-        except (
-            zipfile.BadZipFile,
-            ValueError,
-            EOFError,
-            KeyError,
-            NotImplementedError,
-            RuntimeError,
-        ) as error:
+        except OSError as error:
+            # EINVAL, or no number: the damaged index led to a place outside the file
+            if error.errno not in (None, errno.EINVAL):
+                raise
+            raise _checks.damaged_file("load", path, error) from error
+        except DAMAGE as error:
             raise _checks.damaged_file("load", path, error) from error
     safetensors = _safetensors("load")
     try:
-        return safetensors.load(path.read_bytes())
+        return safetensors.numpy.load(path.read_bytes())
     except (safetensors.SafetensorError, ValueError, KeyError) as error:
         raise _checks.damaged_file("load", path, error) from error
 
@@ -121,7 +135,7 @@ def _safetensors(function):
         import safetensors.numpy
     except ImportError as error:
         raise _checks.missing_package(function, "safetensors") from error
-    return safetensors.numpy
+    return safetensors
 
 
 def fill(function, arrays, state):

@@ -55,7 +55,7 @@ def conv2d(
     input, weight, bias = _checks.arrays("conv2d", input=input, weight=weight, bias=bias)
     input, single = _checks.images("conv2d", "input", input)
     groups = _checks.integer("conv2d", "groups", groups, 1)
-    C_out = _checks.conv_weight("conv2d", input, weight, bias, groups)
+    C_out = _checks.conv_weight("conv2d", input, weight, bias, groups, single=single)
     _checks.choice("conv2d", "algorithm", algorithm, ALGORITHMS)
     N, _, H_in, W_in = input.shape
     window = _window.parse("conv2d", (H_in, W_in), weight.shape[2:], stride, padding, dilation)
@@ -111,7 +111,7 @@ def conv2d_backward(
     input, single = _checks.images(name, "input", input)
     groups = _checks.integer(name, "groups", groups, 1)
     needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
-    C_out = _checks.conv_weight(name, input, weight, None, groups)
+    C_out = _checks.conv_weight(name, input, weight, None, groups, single=single)
     _checks.choice(name, "algorithm", algorithm, ALGORITHMS)
     N, _, H_in, W_in = input.shape
     window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)
@@ -240,7 +240,7 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     """The checks that a transposed convolution and its gradient share."""
     input, single = _checks.images(name, "input", input)
     groups = _checks.integer(name, "groups", groups, 1)
-    C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True)
+    C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True, single=single)
     _checks.transposed_padding(name, padding)
     N, _, H_in, W_in = input.shape
     window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)

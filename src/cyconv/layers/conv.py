@@ -119,8 +119,7 @@ class Conv2d(Layer):
         return (self.out_channels, *_checks.output_size("Conv2d", self.window((H, W)), H, W))
 
     def forward(self, input):
-        self._keep(input)
-        return functional.conv2d(
+        output = functional.conv2d(
             input,
             self.params["weight"],
             self.params.get("bias"),
@@ -129,6 +128,8 @@ class Conv2d(Layer):
             self.dilation,
             self.groups,
         )
+        self._keep(input)
+        return output
 
     def backward(self, grad_output, *, needs_input_grad=True):
         (input,) = self._kept()
@@ -233,10 +234,11 @@ class ConvTranspose2d(Layer):
         return self.stride, self.padding, self.output_padding, self.groups, self.dilation
 
     def forward(self, input):
-        self._keep(input)
-        return functional.conv_transpose2d(
+        output = functional.conv_transpose2d(
             input, self.params["weight"], self.params.get("bias"), *self._geometry()
         )
+        self._keep(input)
+        return output
 
     def backward(self, grad_output, *, needs_input_grad=True):
         (input,) = self._kept()

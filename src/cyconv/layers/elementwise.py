@@ -41,7 +41,7 @@ class Dropout(Layer):
 
     def __init__(self, p=0.5, *, rng=None):
         super().__init__()
-        self.p = _checks.number("Dropout", "p", p, 0, np.nextafter(1.0, 2.0))
+        self.p = _checks.number("Dropout", "p", p, 0, maximum=1)
         self.rng = _checks.generator("Dropout", rng)
 
     def __repr__(self):

@@ -45,12 +45,13 @@ class Linear(Layer):
         return f"Linear({self.in_features}, {self.out_features}, bias={'bias' in self.params})"
 
     def output_shape(self, input_shape):
-        _checks.volume("Linear", self, input_shape, (self.in_features,))
-        return (self.out_features,)
+        _checks.volume("Linear", self, input_shape[-1:], (self.in_features,))
+        return (*input_shape[:-1], self.out_features)
 
     def forward(self, input):
+        output = functional.linear(input, self.params["weight"], self.params.get("bias"))
         self._keep(input)
-        return functional.linear(input, self.params["weight"], self.params.get("bias"))
+        return output
 
     def backward(self, grad_output, *, needs_input_grad=True):
         (input,) = self._kept()
@@ -74,7 +75,7 @@ class Linear(Layer):
         Returns
         -------
         Conv2d
-            Its parameters are views of this layer's: they are shared, not copied.
+            In this layer's mode. Its parameters are views of this layer's: they are shared, not copied.
 
         Raises
         ------
@@ -85,7 +86,7 @@ class Linear(Layer):
         _checks.image_volume("to_conv2d", shape)
         _checks.features("to_conv2d", self.in_features, shape)
         weight = self.params["weight"].reshape(self.out_features, *shape)
-        return Conv2d.from_weight(weight, self.params.get("bias"))
+        return Conv2d.from_weight(weight, self.params.get("bias")).train(self.training)
 
 
 class Flatten(Layer):
@@ -96,12 +97,13 @@ class Flatten(Layer):
 
     def forward(self, input):
         (input,) = _checks.arrays("Flatten", input=input)
-        self._keep(input.shape)
-        if input.ndim in (1, 3):
-            return input.reshape(-1)
-        return input.reshape(input.shape[0], math.prod(input.shape[1:])) if input.ndim else input.reshape(1)
+        batched = input.ndim not in (0, 1, 3)
+        output = input.reshape(input.shape[0], math.prod(input.shape[1:])) if batched else input.reshape(-1)
+        self._keep(input.shape, output.shape)
+        return output
 
     def backward(self, grad_output, *, needs_input_grad=True):
-        (input_shape,) = self._kept()
+        input_shape, output_shape = self._kept()
         (grad_output,) = _checks.arrays("Flatten", grad_output=grad_output)
+        _checks.same_shape("Flatten", "grad_output", grad_output, output_shape, "the output of forward")
         return grad_output.reshape(input_shape)

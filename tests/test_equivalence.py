@@ -1,0 +1,226 @@
+"""The compiled kernels, at every level of this CPU, against the NumPy backend.
+
+Whole numbers make sums exact in any order, so results are compared bit by bit; one test takes real
+numbers, and says how far rounding may carry them.
+"""
+
+import numpy as np
+import pytest
+from helpers import (
+    DILATED_POOLINGS,
+    GEOMETRIES,
+    OPERATORS,
+    POOLINGS,
+    Geometry,
+    Pooling,
+    assert_agree,
+    cases,
+    dtypes,
+    eps,
+    everywhere,
+    needs_compiled,
+    operands,
+    real,
+    spiky,
+    using,
+    whole,
+)
+
+import cyconv
+from cyconv import _backend
+from cyconv import functional as F
+
+# One for each branch of the tilings in _kernels/conv.pyx. A tile holds 1 MiB of columns: 2**18 numbers
+# in float32, 2**17 in float64; at least 192 positions; work is divided into up to 16 tasks of 2**20
+# multiply-adds.
+TILED = {
+    # several images in one tile, the last tile with fewer
+    "images-share-tiles": Geometry((23, 16, 6, 8), 24, (3, 2), 1, (1, 0)),
+    "images-share-tiles-groups": Geometry((9, 8, 5, 6), 12, (2, 3), 1, 1, 1, 4),
+    "images-share-tiles-1x1": Geometry((9, 32, 7, 5), 48, 1),
+    "large-batch": Geometry((150, 3, 8, 9), 8, (2, 3), 1, 1),
+    # tiles of one image, that begin and end within a row
+    "image-in-tiles": Geometry((2, 3, 40, 61), 16, (3, 5), 1, (1, 2)),
+    "image-in-tiles-1x1": Geometry((2, 64, 30, 41), 70, 1),
+    "image-in-tiles-strided": Geometry((2, 3, 90, 61), 32, (2, 3), (2, 1), 1, (3, 2)),
+    "wide": Geometry((1, 4, 5, 901), 40, (2, 3), 1, 1),
+    "one-long-row": Geometry((1, 2, 1, 5003), 3, (1, 7), (1, 2), (0, 3)),
+    "one-long-column": Geometry((1, 2, 5003, 1), 3, (7, 1), (2, 1), (3, 0)),
+    # so many taps that a tile is several products, cut within a channel
+    "taps-split": Geometry((2, 71, 12, 16), 5, (7, 3), 1, (3, 1)),
+    "taps-split-images-share-tiles": Geometry((6, 71, 4, 8), 5, (7, 3), 1, (3, 1)),
+    "taps-split-1x1": Geometry((1, 1500, 10, 19), 6, 1),
+    "taps-split-large-kernel": Geometry((1, 1, 60, 50), 2, (47, 38)),
+    "whole-image": Geometry((5, 3, 40, 41), 4, (40, 41)),
+    # few positions, so output channels (forward) and input channels (wrt input) are divided
+    "channels-divided": Geometry((1, 47, 7, 9), 200, (3, 2), 1, (1, 0)),
+    "channels-divided-images-share-tiles": Geometry((3, 47, 7, 9), 200, (3, 2), 1, (1, 0)),
+    # one image of few channels: input rows are divided (wrt input)
+    "rows-divided": Geometry((1, 3, 50, 41), 150, (3, 2)),
+    "rows-divided-strided": Geometry((1, 2, 61, 40), 200, (3, 4), (2, 1), ((3, 0), (2, 2)), (2, 3)),
+    "rows-divided-with-gaps": Geometry((1, 2, 83, 40), 300, (2, 3), (3, 1)),
+    "rows-divided-images-share-tiles": Geometry((2, 7, 40, 12), 1200, (3, 2), (8, 2)),
+    # partial sums (wrt weight): over images, over tiles of an image, of blocks of taps, too large
+    "partial-sums": Geometry((7, 3, 20, 31), 64, (3, 2)),
+    "partial-sums-of-tiles": Geometry((1, 3, 60, 71), 64, (3, 2)),
+    "partial-sums-of-groups": Geometry((6, 4, 31, 30), 96, (2, 3), 1, 1, 1, 2),
+    "partial-sums-of-tap-blocks": Geometry((3, 45, 21, 25), 30, (2, 3)),
+    "partial-sums-too-large": Geometry((30, 25, 8, 8), 2650, (4, 2)),
+    # blocks of taps (wrt weight): for tasks, and because columns of all taps would not fit
+    "tap-blocks": Geometry((4, 33, 9, 12), 40, (4, 3)),
+    "tap-blocks-by-size": Geometry((1, 71, 12, 16), 1, (7, 3), 1, (3, 1)),
+    # so many channels on both sides that a tile has fewer than 192 positions
+    "channels-many": Geometry((1, 1500, 9, 10), 1500, 1),
+    "depthwise": Geometry((2, 40, 30, 33), 40, (3, 5), 1, (1, 2), 1, 40),
+    "groups-divided": Geometry((1, 90, 14, 9), 280, (2, 3), 1, 1, 1, 2),
+}
+
+LARGE_POOLINGS = {
+    "team": Pooling((2, 7, 61, 50), (2, 3), (2, 1), (1, 0)),
+    "team-large-kernel": Pooling((3, 3, 40, 41), (13, 12), (2, 3), (6, 5)),
+    "one-plane": Pooling((1, 1, 200, 301), 3, 2),
+}
+
+SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
+
+pytestmark = needs_compiled
+
+
+@pytest.fixture(autouse=True)
+def three_threads():
+    cyconv.set_num_threads(3)
+
+
+# ---------------------------------------------------------------- every kernel
+
+
+@cases("geometry", GEOMETRIES | TILED)
+@dtypes
+def test_conv2d(geometry, dtype):
+    _, input, weight, bias = geometry.arrays(dtype)
+    assert_agree(lambda: F.conv2d(input, weight, bias, *geometry.arguments))
+    assert_agree(lambda: F.conv2d(input, weight, None, *geometry.arguments, algorithm="im2col"))
+
+
+@cases("geometry", GEOMETRIES | TILED)
+@dtypes
+def test_conv2d_backward(geometry, dtype):
+    grad_output, input, weight, _ = geometry.arrays(dtype)
+    assert_agree(lambda: F.conv2d_backward(grad_output, input, weight, *geometry.arguments))
+
+
+@cases("geometry", GEOMETRIES | TILED)
+@dtypes
+def test_conv_transpose2d(geometry, dtype):
+    """Over the output of a convolution: the kernels are the same, the output may be larger than its input."""
+    grad_output, input, weight, _ = geometry.arrays(dtype)
+    padding = 0 if isinstance(geometry.padding, str) else geometry.padding
+    arguments = (geometry.stride, padding, 0, geometry.groups, geometry.dilation)
+    bias = whole(input.shape[1:2], dtype)
+    (output,) = assert_agree(lambda: F.conv_transpose2d(grad_output, weight, bias, *arguments))
+    gradient = whole(output.shape, dtype, 5)
+    assert_agree(lambda: F.conv_transpose2d_backward(gradient, grad_output, weight, *arguments))
+
+
+@cases("geometry", GEOMETRIES | TILED)
+@dtypes
+def test_im2col_and_col2im(geometry, dtype):
+    input = geometry.arrays(dtype)[1]
+    (columns,) = assert_agree(lambda: F.im2col(input, *geometry.window))
+    assert_agree(lambda: F.col2im(columns, geometry.image[2:], *geometry.window))
+
+
+@cases("pooling", POOLINGS | DILATED_POOLINGS | LARGE_POOLINGS)
+@dtypes
+@pytest.mark.parametrize("make", [whole, spiky])
+def test_max_pool2d(pooling, dtype, make):
+    input = make(pooling.image, dtype)
+    output, indices = assert_agree(lambda: F.max_pool2d(input, *pooling.max_arguments, return_indices=True))
+    assert_agree(lambda: F.max_pool2d(input, *pooling.max_arguments))
+    grad_output = whole(output.shape, dtype)
+    assert_agree(lambda: F.max_pool2d_backward(grad_output, indices, pooling.image))
+
+
+@cases("pooling", POOLINGS | LARGE_POOLINGS)
+@dtypes
+@pytest.mark.parametrize("count_include_pad", [True, False], ids=["count-pad", "skip-pad"])
+def test_avg_pool2d(pooling, dtype, count_include_pad):
+    arguments = (*pooling.avg_arguments, count_include_pad)
+    for make in (whole, spiky):
+        input = make(pooling.image, dtype)
+        with np.errstate(invalid="ignore"):  # inf - inf
+            (output,) = assert_agree(lambda input=input: F.avg_pool2d(input, *arguments))
+    if pooling.kernel == (13, 12):
+        return  # no multiple of all its divisors leaves sums exact in float32
+    grad_output = whole(output.shape, dtype) * dtype(pooling.multiple)
+    assert_agree(lambda: F.avg_pool2d_backward(grad_output, pooling.image, *arguments))
+
+
+@dtypes
+@pytest.mark.parametrize("m, n, k", [(1, 1, 1), (3, 5, 7), (2100, 4, 30), (4, 600, 30), (1025, 257, 3), (0, 3, 4),
+                                     (3, 0, 4), (3, 4, 0), (5, 6, 3000)])  # fmt: skip
+@pytest.mark.parametrize("transpose_a", [False, True])
+@pytest.mark.parametrize("transpose_b", [False, True])
+def test_matmul(m, n, k, transpose_a, transpose_b, dtype):
+    """Blocks of 1024 rows and 256 columns."""
+    a = whole((k, m) if transpose_a else (m, k), dtype, 1)
+    b = whole((n, k) if transpose_b else (k, n), dtype, 2)
+
+    def product():
+        output = np.full((m, n), np.nan, dtype)
+        _backend.kernels.matmul(a, transpose_a, b, transpose_b, output)
+        return output
+
+    assert_agree(product)
+
+
+# ---------------------------------------------------------------- real numbers
+
+
+@cases("geometry", GEOMETRIES | TILED)
+@dtypes
+def test_rounding(geometry, dtype):
+    """A sum of n products, in any order, is within n roundings of the sum of their sizes (Higham, 3.1)."""
+    grad_output, input, weight, bias = geometry.arrays(dtype, real)
+    absolute = [abs(array).astype(np.float64) for array in (grad_output, input, weight, bias)]
+    arguments = geometry.arguments
+    taps = weight[0].size
+    counts = (taps + 1, weight.size, grad_output.size, grad_output.size)  # products of one sum, at most
+
+    def passes(grad_output, input, weight, bias):
+        output = F.conv2d(input, weight, bias, *arguments)
+        return (output, *F.conv2d_backward(grad_output, input, weight, *arguments))
+
+    results = everywhere(lambda: passes(grad_output, input, weight, bias))
+    with using("numpy"):
+        scales = passes(*absolute)
+    for variant in results:
+        for a, b, scale, count in zip(results[variant], results["numpy"], scales, counts, strict=True):
+            # two results; rounding errors are independent enough for the square root, with 4 of them in hand
+            assert (abs(a - b) <= 2 * 4 * np.sqrt(count) * eps(dtype) * scale).all(), variant
+
+
+# ---------------------------------------------------------------- NaN and infinity
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@cases("value", SPECIAL)
+def test_special_values(name, value):
+    """One NaN or infinity, in each array in turn, reaches the same elements."""
+    for k in range(len(OPERATORS[name].shapes)):
+        arrays = operands(name, np.float32)
+        arrays[k].flat[arrays[k].size // 2] = value
+        with np.errstate(invalid="ignore"):  # inf - inf, 0*inf
+            assert_agree(lambda arrays=arrays: OPERATORS[name].call(*arrays))
+
+
+@cases("value", SPECIAL)
+def test_special_value_stays_in_its_windows(value):
+    """A pixel of 2x3 windows: 2x3 outputs see it, in every output channel."""
+    input, weight = whole((1, 2, 6, 7), np.float32), np.ones((3, 2, 2, 3), np.float32)
+    input[0, 1, 3, 4] = value
+    with np.errstate(invalid="ignore"):
+        (output,) = assert_agree(lambda: F.conv2d(input, weight))
+    seen = np.zeros(output.shape, bool)
+    seen[:, :, 2:4, 2:5] = True
+    np.testing.assert_array_equal(np.isfinite(output), ~seen)
