@@ -4,7 +4,7 @@
 
 The three fully connected layers become convolutions (F = 7, 1, 1), so a 384x384 image gives 6x6x1000 scores
 at once. The weights are random (He's initialisation, seeded): what is compared is arithmetic and time.
-It takes about half a minute on two cores, and 1.5 GB.
+It takes about half a minute on two cores, and 0.8 GB.
 """
 
 import time

@@ -10,8 +10,6 @@ from helpers import LEVELS, Geometry, as_tuple, cases, dtypes, real, whole
 import cyconv
 from cyconv import functional as F
 
-THREADS = (1, 2, 3, 8)
-
 # Each large enough for 8 threads, which start at 100,000 multiply-adds each.
 GEOMETRIES = {
     "images": Geometry((9, 16, 15, 13), 24, (3, 2), 1, (1, 0)),
@@ -30,7 +28,7 @@ def assert_same_bits(call):
     """`call()` gives the same bytes on 1, 2, 3 and 8 threads, and once more on 8 and 3."""
     cyconv.set_num_threads(1)
     expected = [array.tobytes() for array in as_tuple(call())]
-    for threads in (*THREADS, 8, 3):
+    for threads in (1, 2, 3, 8, 8, 3) if cyconv.backend == "cython" else (1,):  # NumPy has no threads of ours
         cyconv.set_num_threads(threads)
         assert [array.tobytes() for array in as_tuple(call())] == expected, f"{threads} threads"
 

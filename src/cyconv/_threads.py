@@ -114,10 +114,21 @@ def blas_controllers():
     return _controllers
 
 
+def _set_blas(lib, threads):
+    # newer threadpoolctl lets one thread alone set OpenBLAS and ignores all others, until it is
+    # released; kernels run in any thread, and take their turns under _lock
+    release = getattr(lib, "clear_controlling_thread", None)
+    if release is not None:
+        release(force=True)
+    lib.set_num_threads(threads)
+    if release is not None:
+        release(force=True)
+
+
 def _restore_blas():
     for lib, threads in _restore:
         if threads != 1:
-            lib.set_num_threads(threads)
+            _set_blas(lib, threads)
 
 
 class SingleThreadedBlas:
@@ -130,7 +141,7 @@ class SingleThreadedBlas:
                 _restore = [(lib, lib.get_num_threads()) for lib in blas_controllers()]
                 for lib, threads in _restore:
                     if threads != 1:
-                        lib.set_num_threads(1)
+                        _set_blas(lib, 1)
             _users += 1
 
     def __exit__(self, *exception):
