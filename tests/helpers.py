@@ -224,6 +224,44 @@ GEOMETRIES = {
 }
 
 
+class Transposed(NamedTuple):
+    """One transposed convolution."""
+
+    image: tuple  # (N, C_in, H_in, W_in)
+    C_out: int
+    kernel: tuple
+    stride: int | tuple = 1
+    padding: int | tuple = 0
+    output_padding: int | tuple = 0
+    groups: int = 1
+    dilation: int | tuple = 1
+
+    @property
+    def arguments(self):
+        return self[3:]
+
+    def arrays(self, dtype):
+        """(input, weight, bias)"""
+        weight = (self.image[1], self.C_out // self.groups, *self.kernel)
+        return whole(self.image, dtype, 1), whole(weight, dtype, 2), whole((self.C_out,), dtype, 3)
+
+
+TRANSPOSED = {
+    "plain": Transposed((2, 3, 4, 5), 4, (2, 3)),
+    "1x1": Transposed((2, 3, 4, 5), 2, (1, 1)),
+    "1x1-shifted": Transposed((2, 3, 4, 5), 2, (1, 1), 1, ((1, 0), (0, 0)), (1, 0), 1, (2, 1)),  # as large as the image
+    "stride": Transposed((2, 3, 4, 3), 4, (3, 2), (2, 3)),
+    "padding": Transposed((2, 2, 4, 5), 3, (2, 3), (1, 2), ((1, 0), (0, 2))),
+    "output-padding": Transposed((2, 2, 3, 4), 3, (2, 3), (3, 2), (1, 0), (2, 1)),
+    "output-padding-by-dilation": Transposed((1, 2, 3, 4), 3, (2, 2), 1, 1, (2, 1), 1, (3, 2)),
+    "output-padding-uncut": Transposed((2, 2, 3, 3), 2, (1, 1), (3, 4), 0, (2, 3)),
+    "dilation": Transposed((2, 2, 4, 3), 3, (3, 2), (1, 2), (2, 1), 0, 1, (2, 3)),
+    "groups": Transposed((2, 6, 3, 4), 9, (2, 3), (2, 1), 1, 0, 3),
+    "depthwise": Transposed((2, 4, 3, 4), 4, (3, 2), 2, (1, 0), 1, 4),
+    "empty-batch": Transposed((0, 2, 3, 4), 3, (2, 3), 2),
+}
+
+
 # ---------------------------------------------------------------- poolings
 
 

@@ -10,6 +10,7 @@ from helpers import (
     DILATED_POOLINGS,
     GEOMETRIES,
     POOLINGS,
+    TRANSPOSED,
     Geometry,
     cases,
     dtypes,
@@ -48,18 +49,33 @@ def test_conv2d(backend, geometry, dtype):
     assert inner(constant, grad_output) == inner(bias, grad_bias)
 
 
-@cases("geometry", GEOMETRIES | TEAM)
+@cases("case", TRANSPOSED)
 @dtypes
-def test_conv_transpose2d(backend, geometry, dtype):
-    input, _, weight, _ = geometry.arrays(dtype)  # what conv2d gives out, its transpose takes in
-    padding = 0 if isinstance(geometry.padding, str) else geometry.padding
-    arguments = (geometry.stride, padding, 0, geometry.groups, geometry.dilation)
-    output = F.conv_transpose2d(input, weight, None, *arguments)
+def test_conv_transpose2d(backend, case, dtype):
+    input, weight, bias = case.arrays(dtype)
+    output = F.conv_transpose2d(input, weight, None, *case.arguments)
     grad_output = whole(output.shape, dtype)
-    grad_input, grad_weight, _ = F.conv_transpose2d_backward(grad_output, input, weight, *arguments)
+    gradients = F.conv_transpose2d_backward(grad_output, input, weight, *case.arguments)
     loss = inner(output, grad_output)
-    assert loss == inner(input, grad_input)
-    assert loss == inner(weight, grad_weight)
+    assert loss == inner(input, gradients[0])
+    assert loss == inner(weight, gradients[1])
+    constant = F.conv_transpose2d(input, weight, bias, *case.arguments) - output
+    assert inner(constant, grad_output) == inner(bias, gradients[2])
+
+
+@cases("geometry", GEOMETRIES)
+@dtypes
+def test_conv_transpose2d_is_the_adjoint_of_conv2d(backend, geometry, dtype):
+    """With `output_padding` for the pixels at the end that no window of a strided conv2d reaches."""
+    if isinstance(geometry.padding, str):
+        geometry = geometry._replace(padding=((0, 1), (1, 0)))
+    grad_output, input, weight, _ = geometry.arrays(dtype)
+    stride, padding, dilation, groups = geometry.arguments
+    shortest = F.conv_transpose2d(grad_output, weight, None, stride, padding, 0, groups, dilation).shape
+    rest = input.shape[2] - shortest[2], input.shape[3] - shortest[3]
+    image = F.conv_transpose2d(grad_output, weight, None, stride, padding, rest, groups, dilation)
+    output = F.conv2d(input, weight, None, *geometry.arguments)
+    assert inner(output, grad_output) == inner(input, image)
 
 
 @cases("geometry", GEOMETRIES | TEAM)

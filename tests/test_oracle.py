@@ -10,6 +10,7 @@ from helpers import (
     DILATED_POOLINGS,
     GEOMETRIES,
     POOLINGS,
+    TRANSPOSED,
     Geometry,
     assert_same,
     cases,
@@ -22,20 +23,6 @@ from helpers import (
 )
 
 from cyconv import functional as F
-
-TRANSPOSED = {
-    "plain": (Geometry((2, 3, 4, 5), 4, (2, 3)), 0),
-    "1x1": (Geometry((2, 3, 4, 5), 2, 1), 0),
-    "stride": (Geometry((2, 3, 4, 3), 4, (3, 2), (2, 3)), 0),
-    "padding": (Geometry((2, 2, 4, 5), 3, (2, 3), (1, 2), ((1, 0), (0, 2))), 0),
-    "output-padding": (Geometry((2, 2, 3, 4), 3, (2, 3), (3, 2), (1, 0)), (2, 1)),
-    "output-padding-by-dilation": (Geometry((1, 2, 3, 4), 3, (2, 2), 1, 1, (3, 2)), (2, 1)),
-    "output-padding-uncut": (Geometry((2, 2, 3, 3), 2, 1, (3, 4), 0, 1), (2, 3)),
-    "dilation": (Geometry((2, 2, 4, 3), 3, (3, 2), (1, 2), (2, 1), (2, 3)), 0),
-    "groups": (Geometry((2, 6, 3, 4), 9, (2, 3), (2, 1), 1, 1, 3), 0),
-    "depthwise": (Geometry((2, 4, 3, 4), 4, (3, 2), 2, (1, 0), 1, 4), (1, 1)),
-    "empty-batch": (Geometry((0, 2, 3, 4), 3, (2, 3), 2), 0),
-}
 
 
 @pytest.fixture(autouse=True)
@@ -85,23 +72,18 @@ def test_conv2d_backward(geometry, dtype):
     check(tuple(rest), expected[1:], dtype)
 
 
-@cases("geometry, output_padding", TRANSPOSED)
+@cases("case", TRANSPOSED)
 @dtypes
-def test_conv_transpose2d(geometry, output_padding, dtype):
-    N, C_in, H_in, W_in = geometry.image
-    kernel = oracle.pair(geometry.kernel)
-    input, bias = whole((N, C_in, H_in, W_in), dtype, 1), whole((geometry.C_out,), dtype, 2)
-    weight = whole((C_in, geometry.C_out // geometry.groups, *kernel), dtype, 3)
-    arguments = (geometry.stride, geometry.padding, output_padding, geometry.groups, geometry.dilation)
-
-    output = F.conv_transpose2d(input, weight, bias, *arguments)
-    check(output, (oracle.conv_transpose2d(input, weight, bias, *arguments),), dtype)
-    check(F.conv_transpose2d(input, weight, None, *arguments), (output - bias.reshape(-1, 1, 1),), dtype)
+def test_conv_transpose2d(case, dtype):
+    input, weight, bias = case.arrays(dtype)
+    output = F.conv_transpose2d(input, weight, bias, *case.arguments)
+    check(output, (oracle.conv_transpose2d(input, weight, bias, *case.arguments),), dtype)
+    check(F.conv_transpose2d(input, weight, None, *case.arguments), (output - bias.reshape(-1, 1, 1),), dtype)
 
     grad_output = whole(output.shape, dtype, 4)
-    expected = oracle.conv_transpose2d_backward(grad_output, input, weight, *arguments)
-    check(F.conv_transpose2d_backward(grad_output, input, weight, *arguments), expected, dtype)
-    _, *rest = F.conv_transpose2d_backward(grad_output, input, weight, *arguments, needs_input_grad=False)
+    expected = oracle.conv_transpose2d_backward(grad_output, input, weight, *case.arguments)
+    check(F.conv_transpose2d_backward(grad_output, input, weight, *case.arguments), expected, dtype)
+    _, *rest = F.conv_transpose2d_backward(grad_output, input, weight, *case.arguments, needs_input_grad=False)
     assert _ is None
     check(tuple(rest), expected[1:], dtype)
 
