@@ -354,7 +354,9 @@ OPERATORS = {
     "max_pool2d": Operator([_IMAGE], lambda x: F.max_pool2d(x, *_POOL, return_indices=True)),
     "max_pool2d_backward": Operator([_POOLED, _IMAGE], _max_pool2d_backward, 2),
     "avg_pool2d": Operator([_IMAGE], lambda x: F.avg_pool2d(x, *_POOL)),
-    "avg_pool2d_backward": Operator([_POOLED], lambda g: F.avg_pool2d_backward(g, (*g.shape[:-2], 7, 6), *_POOL)),
+    "avg_pool2d_backward": Operator(
+        [_POOLED], lambda g: F.avg_pool2d_backward(g, (*g.shape[:-2], 7, 6), *_POOL)
+    ),
     "linear": Operator([(5, 4), (3, 4), (3,)], F.linear),
     "linear_backward": Operator([(5, 3), (5, 4), (3, 4)], F.linear_backward, 2),
     "relu": Operator([_IMAGE], F.relu),

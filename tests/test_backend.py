@@ -177,7 +177,9 @@ def test_use_takes_the_best_level(restored):
         assert _backend.level == LEVELS[-1]
 
 
-@pytest.mark.parametrize("arguments, text", [(("cuda",), "auto, cython, numpy, got 'cuda'"), ((None,), "got None")])
+@pytest.mark.parametrize(
+    "arguments, text", [(("cuda",), "auto, cython, numpy, got 'cuda'"), ((None,), "got None")]
+)
 def test_use_refuses_and_changes_nothing(restored, arguments, text):
     before = cyconv.backend, _backend.level, _backend.kernels
     with pytest.raises(ValueError, match=text):

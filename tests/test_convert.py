@@ -231,12 +231,12 @@ def test_without_padding_one_pass_equals_36_crops():
     assert model[:15].output_shape((3, 446, 446)) == (8, 12, 12)
     crops = windows(image, 286, stride=32)
     assert len(crops) == 36
-    # whole numbers below 2**53: equal bit by bit
+    # whole numbers below 2**53: sums are exact, but for the rounding of Winograd's filtering
     one_by_one = run_exactly(model, crops)
     scores = run_exactly(converted, image)
     assert scores.shape == (10, 6, 6)
-    np.testing.assert_array_equal(by_position(scores), one_by_one)
-    assert len(np.unique(one_by_one)) > 100
+    np.testing.assert_allclose(by_position(scores), one_by_one, rtol=0, atol=1e-13 * np.abs(one_by_one).max())
+    assert len(np.unique(one_by_one.round())) > 100
 
     averaged = Sequential(*converted, GlobalAvgPool2d(), Flatten()).eval()(image)
     # the mean of 36 numbers, added in two orders

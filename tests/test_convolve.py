@@ -62,7 +62,9 @@ def test_it_flips_and_conv2d_does_not(backend):
     f, g = whole((5, 6)), whole((2, 3), seed=1)
     flipped = F.conv2d(f[np.newaxis], g[np.newaxis, np.newaxis, ::-1, ::-1])[0]
     np.testing.assert_array_equal(F.convolve(f, g, "valid"), flipped)
-    assert not np.array_equal(F.convolve(f, g, "valid"), F.conv2d(f[np.newaxis], g[np.newaxis, np.newaxis])[0])
+    assert not np.array_equal(
+        F.convolve(f, g, "valid"), F.conv2d(f[np.newaxis], g[np.newaxis, np.newaxis])[0]
+    )
 
 
 @pytest.mark.parametrize("m, n", [(3000, 700), (700, 3000)])

@@ -42,7 +42,9 @@ CALLS = {
     "col2im": lambda **given: F.col2im(z(2, 16, 20), **{"output_size": (5, 6), "kernel_size": 2, **given}),
     "max_pool2d": lambda **given: F.max_pool2d(X, **{"kernel_size": 2, **given}),
     "avg_pool2d": lambda **given: F.avg_pool2d(X, **{"kernel_size": 2, **given}),
-    "avg_pool2d_backward": lambda **given: F.avg_pool2d_backward(POOLED, X.shape, **{"kernel_size": 2, **given}),
+    "avg_pool2d_backward": lambda **given: F.avg_pool2d_backward(
+        POOLED, X.shape, **{"kernel_size": 2, **given}
+    ),
     "output_size": lambda **given: F.output_size(**{"input_size": 5, "kernel_size": 2, **given}),
     "linear_backward": lambda **given: F.linear_backward(z(5, 3), z(5, 4), z(3, 4), **given),
     "set_num_threads": lambda **given: cyconv.set_num_threads(**given),
@@ -153,7 +155,9 @@ def array_cases():
 
             text = f"{function}: {name} must be a NumPy array, got list; write numpy.asarray({name})"
             yield f"{function}-{name}-list", (call, {"value": [1.0]}, TypeError, text)
-            text = f"{function}: {name} is a masked array, whose mask would be lost; write {name}.filled(value)"
+            text = (
+                f"{function}: {name} is a masked array, whose mask would be lost; write {name}.filled(value)"
+            )
             yield f"{function}-{name}-masked", (call, {"value": np.ma.array(arrays[k])}, TypeError, text)
             for dtype in ("float32", "float16", "longdouble", "complex128", "int64", "bool", "object"):
                 if dtype == "float32" and len(arrays) == 1:
@@ -205,8 +209,12 @@ INPUT = "input must have shape (N, C, H, W) or (C, H, W), got input.shape="
 EMPTY = "input may be empty only along the batch, got input.shape="
 WEIGHT = "weight must have shape (C_out, C_in/groups, kernel_h, kernel_w), none of them 0, got weight.shape="
 FIT = "and does not fit input of size"
-NOT_ALL_FIT = f"kernel_size 2x7 with dilation 1x1 covers 2x7 {FIT} 5x6 with padding (top 0, bottom 0, left 0, right 0)"
-DILATED = f"kernel_size 3x2 with dilation 4x1 covers 9x2 {FIT} 5x6 with padding (top 1, bottom 2, left 0, right 0)"
+NOT_ALL_FIT = (
+    f"kernel_size 2x7 with dilation 1x1 covers 2x7 {FIT} 5x6 with padding (top 0, bottom 0, left 0, right 0)"
+)
+DILATED = (
+    f"kernel_size 3x2 with dilation 4x1 covers 9x2 {FIT} 5x6 with padding (top 1, bottom 2, left 0, right 0)"
+)
 MORE = "; increase padding"
 SIZE = "as large as the other along every axis, got f.shape="
 OUTSIDE = "pass the indices that max_pool2d(..., return_indices=True) gave for an input of input_shape"
@@ -245,13 +253,17 @@ VALUE_ERRORS = {
     "(input.shape=(4, 5, 6))": lambda: F.conv2d(X[0], W[:, :3]),
     "conv2d_backward: weight expects 3 input channels (weight.shape[1]=3, groups=1) but input has 4 "
     "(input.shape=(4, 5, 6))": lambda: F.conv2d_backward(G[0], X[0], W[:, :3]),
-    "conv_transpose2d: weight.shape[0]=4 must be a multiple of groups=3": lambda: F.conv_transpose2d(X, U, groups=3),
+    "conv_transpose2d: weight.shape[0]=4 must be a multiple of groups=3": lambda: F.conv_transpose2d(
+        X, U, groups=3
+    ),
     "conv_transpose2d: weight expects 3 input channels (weight.shape[0]=3) but input has 4 "
     "(input.shape=(2, 4, 5, 6))": lambda: F.conv_transpose2d(X, U[:3]),
     "conv_transpose2d_backward: weight expects 3 input channels (weight.shape[0]=3) but input has 4 "
     "(input.shape=(4, 5, 6))": lambda: F.conv_transpose2d_backward(V[0], X[0], U[:3]),
     "conv2d: bias must have shape (6,) to match weight, got bias.shape=(5,)": lambda: F.conv2d(X, W, B[:5]),
-    "conv2d: bias must have shape (6,) to match weight, got bias.shape=(6, 1)": lambda: F.conv2d(X, W, z(6, 1)),
+    "conv2d: bias must have shape (6,) to match weight, got bias.shape=(6, 1)": lambda: F.conv2d(
+        X, W, z(6, 1)
+    ),
     "conv_transpose2d: bias must have shape (6,) to match weight, got bias.shape=(3,)": (
         lambda: F.conv_transpose2d(X, U, z(3), groups=2)
     ),
@@ -275,7 +287,9 @@ VALUE_ERRORS = {
     # pooling's padding, on each side
     **{
         f"max_pool2d: padding must be at most half of the kernel, but {side} padding is {pad} and the kernel "
-        f"covers {covered}": lambda padding=padding, dilation=dilation: F.max_pool2d(X, (3, 2), 1, padding, dilation)
+        f"covers {covered}": lambda padding=padding, dilation=dilation: F.max_pool2d(
+            X, (3, 2), 1, padding, dilation
+        )
         for side, pad, covered, padding, dilation in (
             ("top", 2, 3, 2, 1),
             ("bottom", 2, 3, ((0, 2), (0, 0)), 1),
@@ -297,7 +311,9 @@ VALUE_ERRORS = {
     "conv_transpose2d: input of size 5x6 with kernel_size 2x3 and padding (top 2, bottom 4, left 1, right 1) gives "
     "output of size 0x6; decrease padding": lambda: F.conv_transpose2d(X, U, padding=((2, 4), (1, 1))),
     "conv_transpose2d_backward: input of size 5x6 with kernel_size 2x3 and padding (top 0, bottom 0, left 5, right "
-    "5) gives output of size 6x-2; decrease padding": lambda: F.conv_transpose2d_backward(V, X, U, padding=(0, 5)),
+    "5) gives output of size 6x-2; decrease padding": lambda: F.conv_transpose2d_backward(
+        V, X, U, padding=(0, 5)
+    ),
     # gradients
     f"conv2d_backward: grad_output must have shape (2, 6, 4, 4) {FORWARD}, got (2, 6, 4, 3)": (
         lambda: F.conv2d_backward(G[..., :3], X, W)
@@ -339,7 +355,9 @@ VALUE_ERRORS = {
         lambda: F.max_pool2d_backward(POOLED[..., :0], INDICES[..., :0], X.shape)
     ),
     "max_pool2d_backward: grad_output must have the batch and channels of input_shape=(4, 5, 6) and at least one "
-    "pixel, got grad_output.shape=(6,)": lambda: F.max_pool2d_backward(z(6), INDICES[0, 0].ravel()[:6], (4, 5, 6)),
+    "pixel, got grad_output.shape=(6,)": lambda: F.max_pool2d_backward(
+        z(6), INDICES[0, 0].ravel()[:6], (4, 5, 6)
+    ),
     # shapes as arguments
     **{
         text: lambda function=function, shape=shape: function(shape)
@@ -354,7 +372,10 @@ VALUE_ERRORS = {
             f"{name}: input_shape must be at least 0, got -1": (-1, 4, 5, 6),
             f"{name}: input_shape must be at most {2**62}, got {2**62 + 1}": (1, 1, 1, 2**62 + 1),
             f"{name}: input_shape of shape (1, 1048576, 1048576, 1048576) is larger than any memory": (
-                1, 2**20, 2**20, 2**20,
+                1,
+                2**20,
+                2**20,
+                2**20,
             ),
         }.items()
     },
@@ -396,21 +417,35 @@ VALUE_ERRORS = {
     "convolve: f and g must both be 1-D or both 2-D, got f.shape=(3, 1, 1), g.shape=(2, 1, 1)": (
         lambda: F.convolve(z(3, 1, 1), z(2, 1, 1))
     ),
-    "convolve: f and g must both be 1-D or both 2-D, got f.shape=(), g.shape=()": lambda: F.convolve(z(), z()),
+    "convolve: f and g must both be 1-D or both 2-D, got f.shape=(), g.shape=()": lambda: F.convolve(
+        z(), z()
+    ),
     "convolve: f and g must not be empty, got f.shape=(0,), g.shape=(2,)": lambda: F.convolve(z(0), z(2)),
-    "convolve: f and g must not be empty, got f.shape=(2, 3), g.shape=(2, 0)": lambda: F.convolve(z(2, 3), z(2, 0)),
+    "convolve: f and g must not be empty, got f.shape=(2, 3), g.shape=(2, 0)": lambda: F.convolve(
+        z(2, 3), z(2, 0)
+    ),
     f"convolve: mode 'valid' needs one array at least {SIZE}(3, 2), g.shape=(2, 3)": (
         lambda: F.convolve(z(3, 2), z(2, 3), "valid")
     ),
-    "convolve: mode must be one of 'full', 'same', 'valid', got 'circular'": lambda: F.convolve(z(3), z(2), "circular"),
-    "conv2d: algorithm must be one of 'auto', 'im2col', got 'fft'": lambda: F.conv2d(X, W, algorithm="fft"),
-    "conv2d_backward: algorithm must be one of 'auto', 'im2col', got 'fft'": (
+    "convolve: mode must be one of 'full', 'same', 'valid', got 'circular'": lambda: F.convolve(
+        z(3), z(2), "circular"
+    ),
+    "conv2d: algorithm must be one of 'auto', 'im2col', 'winograd', got 'fft'": lambda: F.conv2d(
+        X, W, algorithm="fft"
+    ),
+    "conv2d_backward: algorithm must be one of 'auto', 'im2col', 'winograd', got 'fft'": (
         lambda: F.conv2d_backward(G, X, W, algorithm="fft")
+    ),
+    "conv2d: algorithm 'winograd' needs a 3x3 or 5x5 kernel, stride 1, dilation 1 and padding below the kernel's size, "
+    "got kernel_size 3x3, stride (2, 1), dilation (1, 1), padding (0, 0, 0, 0); write algorithm='auto'": (
+        lambda: F.conv2d(z(1, 1, 8, 8), z(1, 1, 3, 3), stride=(2, 1), algorithm="winograd")
     ),
 }
 
 TYPE_ERRORS = {
-    "conv2d: algorithm must be one of 'auto', 'im2col', got None": lambda: F.conv2d(X, W, algorithm=None),
+    "conv2d: algorithm must be one of 'auto', 'im2col', 'winograd', got None": lambda: F.conv2d(
+        X, W, algorithm=None
+    ),
     "convolve: mode must be one of 'full', 'same', 'valid', got 0": lambda: F.convolve(z(3), z(2), 0),
     "max_pool2d_backward: grad_output must be a NumPy array, got float; write numpy.asarray(grad_output)": (
         lambda: F.max_pool2d_backward(1.0, INDICES, X.shape)
@@ -456,7 +491,9 @@ CASES = {
 }
 
 
-@pytest.mark.parametrize("backend", list(VARIANTS)[:: max(1, len(VARIANTS) - 1)], indirect=True)  # NumPy, the best
+@pytest.mark.parametrize(
+    "backend", list(VARIANTS)[:: max(1, len(VARIANTS) - 1)], indirect=True
+)  # NumPy, the best
 @cases("call, arguments, error, text", CASES)
 def test_rejected(backend, call, arguments, error, text):
     with pytest.raises(error) as caught:
@@ -502,7 +539,9 @@ def test_every_check_has_a_case():
     source = Path(_checks.__file__)
     package = source.parent
     users = [*(package / "functional").glob("*.py"), package / "_window.py", package / "_threads.py"]
-    names = {name for user in users for name in re.findall(r"_checks\.(\w+)", user.read_text(encoding="utf-8"))}
+    names = {
+        name for user in users for name in re.findall(r"_checks\.(\w+)", user.read_text(encoding="utf-8"))
+    }
     expected = raises_of(ast.parse(source.read_text(encoding="utf-8")), names)
     assert len(expected) > 25
 

@@ -98,7 +98,7 @@ resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_IN
 print(*{library.get_num_threads() for library in libraries})
 cyconv.set_num_threads(2)
 F.conv2d(x, w, out=out)
-print((out == 576).all())
+print(abs(out - 576).max() < 0.01)  # Winograd's filtering rounds
 """
 
 

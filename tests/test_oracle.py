@@ -39,7 +39,9 @@ def resolved(geometry):
     if padding == "same":
         sides = []
         for size, kernel, stride, dilation in zip(
-            geometry.image[2:], *map(oracle.pair, (geometry.kernel, geometry.stride, geometry.dilation)), strict=True
+            geometry.image[2:],
+            *map(oracle.pair, (geometry.kernel, geometry.stride, geometry.dilation)),
+            strict=True,
         ):
             outputs = -(-size // stride)
             total = max(0, (outputs - 1) * stride + dilation * (kernel - 1) + 1 - size)

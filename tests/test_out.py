@@ -45,7 +45,9 @@ def arrays_of(name, dtype):
 
 def window_of_larger(array):
     """A view in the middle of a larger array, which must stay as it is around the view."""
-    return np.full([size + 2 for size in array.shape], 7, array.dtype)[tuple(slice(1, -1) for _ in array.shape)]
+    return np.full([size + 2 for size in array.shape], 7, array.dtype)[
+        tuple(slice(1, -1) for _ in array.shape)
+    ]
 
 
 OUTS = {
@@ -98,7 +100,9 @@ def test_out_is_the_input(backend, name):
     np.testing.assert_array_equal(input, expected)
 
 
-@pytest.mark.parametrize("name, k", [(name, k) for name in CALLS for k in range(len(arrays_of(name, np.float64)))])
+@pytest.mark.parametrize(
+    "name, k", [(name, k) for name in CALLS for k in range(len(arrays_of(name, np.float64)))]
+)
 @pytest.mark.parametrize("offset", [0, 3, -3])
 def test_out_overlaps_an_array(backend, name, k, offset):
     """`out` and array k share memory, not in the same places; the result is as without."""

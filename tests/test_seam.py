@@ -46,7 +46,9 @@ def functions_of(module):
     return {
         name: str(inspect.signature(value))
         for name, value in vars(module).items()
-        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
+        if callable(value)
+        and not name.startswith("_")
+        and getattr(value, "__module__", None) == module.__name__
     }
 
 
@@ -55,7 +57,9 @@ def test_backends_have_the_same_functions(level):
     with using(level):
         compiled = functions_of(_backend.kernels)
     assert compiled == functions_of(_reference)
-    assert {"im2col", "conv2d_forward", "max_pool2d_backward", "avg_pool2d_forward", "matmul"} <= set(compiled)
+    assert {"im2col", "conv2d_forward", "max_pool2d_backward", "avg_pool2d_forward", "matmul"} <= set(
+        compiled
+    )
 
 
 def test_functional_uses_nothing_else():

@@ -69,7 +69,13 @@ def test_default_within_quota(monkeypatch, quota, expected):
 CGROUPS = {  # files of the control group, and the cores they allow
     "v2": ({"/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
     "v2-unlimited": ({"/sys/fs/cgroup/cpu.max": "max 100000\n"}, float("inf")),
-    "v1": ({"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 4),
+    "v1": (
+        {
+            "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "400000\n",
+            "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+        },
+        4,
+    ),
     "v1-unlimited": (
         {"/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n", "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"},
         float("inf"),

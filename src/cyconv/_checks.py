@@ -259,6 +259,19 @@ def conv_weight(function, input, weight, bias, groups, transposed=False, single=
     return C_out
 
 
+def algorithm_applies(function, algorithm, window):
+    """Winograd's filtering is for 3x3 and 5x5 kernels at stride and dilation 1, with less padding than kernel."""
+    pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
+    square = window.kernel_h == window.kernel_w and window.kernel_h in (3, 5)
+    steps = (window.stride_h, window.stride_w, window.dilation_h, window.dilation_w)
+    if algorithm == "winograd" and not (square and steps == (1, 1, 1, 1) and max(pads) < window.kernel_h):
+        raise ValueError(
+            f"{function}: algorithm 'winograd' needs a 3x3 or 5x5 kernel, stride 1, dilation 1 and padding below "
+            f"the kernel's size, got kernel_size {window.kernel_h}x{window.kernel_w}, stride {steps[:2]}, dilation "
+            f"{steps[2:]}, padding {pads}; write algorithm='auto'"
+        )
+
+
 def output_size(function, window, H_in, W_in, ceil_mode=False):
     """Output height and width of `window` over an image; an error where it does not fit even once."""
     H_out, W_out = window.output_size(H_in, W_in, ceil_mode)

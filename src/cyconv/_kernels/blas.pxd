@@ -4,9 +4,9 @@ from cython cimport floating
 from scipy.linalg.cython_blas cimport dgemm, sgemm
 
 
-cdef inline void gemm(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
-                      const floating* a, Py_ssize_t lda, const floating* b, Py_ssize_t ldb,
-                      floating beta, floating* c, Py_ssize_t ldc) noexcept nogil:
+cdef inline void blas_gemm(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                           const floating* a, Py_ssize_t lda, const floating* b, Py_ssize_t ldb,
+                           floating beta, floating* c, Py_ssize_t ldc) noexcept nogil:
     # C := op(A) op(B) + beta*C, row-major: op(A) is (m, k), op(B) (k, n), C (m, n); lda, ldb, ldc are
     # the lengths of stored rows. The caller keeps every size within INT_MAX.
     cdef int m_ = <int>m, n_ = <int>n, k_ = <int>k, lda_ = <int>lda, ldb_ = <int>ldb, ldc_ = <int>ldc

@@ -8,7 +8,7 @@ cdef Py_ssize_t TILE_BYTES = 1 << 20
 # Below so many columns BLAS spends its time on packing the other matrix.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
-cdef Py_ssize_t TASKS = 16
+cdef Py_ssize_t TASKS = 8
 cdef double TASK_WORK = 1 << 20
 # Partial sums of the weight's gradient, of all tasks together.
 cdef Py_ssize_t PARTIAL_BYTES = 4 << 20
@@ -32,7 +32,8 @@ cdef struct Tiling:
     Py_ssize_t rows, row_blocks    # input rows of one task (gradient of the input)
     Py_ssize_t splits              # partial sums (gradient of the weight)
     bint gathered                  # output planes are copied to and from a buffer of the tile
-    size_t columns, buffer         # elements of workspace for each thread
+    # elements of workspace for each thread
+    size_t columns, buffer, transposed, scratch
 
 
 cdef Conv conv_sizes(tuple image_shape, tuple output_shape, Window window, Py_ssize_t groups):
@@ -58,6 +59,7 @@ cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_po
     cdef Py_ssize_t budget = TILE_BYTES // itemsize
     cdef Py_ssize_t wanted = max(min(MIN_POSITIONS, budget // conv.M), min(budget // conv.K, most_positions), 1)
     memset(&tiling, 0, sizeof(Tiling))
+    tiling.scratch = gemm_scratch(itemsize)
     if conv.L <= wanted:
         tiling.images = min(max(conv.N, 1), wanted // conv.L)
         tiling.images = ceil_div(conv.N, ceil_div(max(conv.N, 1), tiling.images))
@@ -109,14 +111,15 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
 def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
     """output = weight . im2col(input) + bias, one product for each group and tile."""
     cdef Conv conv = conv_sizes(input.shape, output.shape, c_window(window), groups)
+    cdef int chosen = choose(&conv, algorithm, FORWARD, input.itemsize)
     with _threads.single_threaded_blas:
         if input.itemsize == sizeof(float):
-            forward[float](&conv, input, weight, bias, output)
+            forward[float](&conv, chosen, input, weight, bias, output)
         else:
-            forward[double](&conv, input, weight, bias, output)
+            forward[double](&conv, chosen, input, weight, bias, output)
 
 
-cdef int forward(const Conv* conv,
+cdef int forward(const Conv* conv, int algorithm,
                  const floating[:, :, :, ::1] input,   # IN (N, C_in, H_in, W_in)
                  const floating[:, :, :, ::1] weight,  # IN (C_out, C_in/groups, kernel_h, kernel_w)
                  const floating[::1] bias,             # IN (C_out,) or None
@@ -127,11 +130,17 @@ cdef int forward(const Conv* conv,
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))
     cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups * tiling.blocks, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
     cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     cdef const floating* bias_ = NULL
     if bias is not None:
         bias_ = &bias[0]
+    if algorithm == DEPTHWISE and depthwise(conv, False, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_,
+                                            &output[0, 0, 0, 0]):
+        return 0
+    if algorithm == WINOGRAD and winograd(conv, False, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_,
+                                          &output[0, 0, 0, 0]):
+        return 0
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         forward_task(conv, &tiling, t, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_, &output[0, 0, 0, 0],
                      workspace + threadid() * size)
@@ -162,8 +171,8 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
         k = min(tiling.taps, conv.K - k0)
         b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
         # (m, P) = (m, k) . (k, P)
-        gemm[floating](False, False, m, P, k, weight + channel * conv.K + k0, conv.K, b, ldb,
-                       0 if k0 == 0 else 1, c, ldc)
+        gemm(False, m, P, k, weight + channel * conv.K + k0, conv.K, b, ldb, k0 > 0, c, ldc,
+             workspace + tiling.columns + tiling.buffer)
         k0 += k
     if tiling.gathered:
         scatter(conv, c, bias, channel, m, n0, images, l0, positions, output)
@@ -259,24 +268,31 @@ cdef Tiling tile_backward_input(const Conv* conv, size_t itemsize) noexcept nogi
 def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input):
     """grad_input = col2im(weight^T . grad_output): overlapping windows add."""
     cdef Conv conv = conv_sizes(grad_input.shape, grad_output.shape, c_window(window), groups)
+    cdef int chosen = choose(&conv, algorithm, BACKWARD_INPUT, weight.itemsize)
     with _threads.single_threaded_blas:
         if weight.itemsize == sizeof(float):
-            backward_input[float](&conv, grad_output, weight, grad_input)
+            backward_input[float](&conv, chosen, grad_output, weight, grad_input)
         else:
-            backward_input[double](&conv, grad_output, weight, grad_input)
+            backward_input[double](&conv, chosen, grad_output, weight, grad_input)
 
 
-cdef int backward_input(const Conv* conv,
+cdef int backward_input(const Conv* conv, int algorithm,
                         const floating[:, :, :, ::1] grad_output,  # IN (N, C_out, H_out, W_out)
                         const floating[:, :, :, ::1] weight,       # IN (C_out, C_in/groups, kernel_h, kernel_w)
                         floating[:, :, :, ::1] grad_input,         # OUT (N, C_in, H_in, W_in)
                         ) except -1:
     if conv.N == 0:
         return 0
+    if algorithm == DEPTHWISE and depthwise(conv, True, &grad_output[0, 0, 0, 0], &weight[0, 0, 0, 0],
+                                            <const floating*>NULL, &grad_input[0, 0, 0, 0]):
+        return 0
+    if algorithm == WINOGRAD and winograd(conv, True, &grad_output[0, 0, 0, 0], &weight[0, 0, 0, 0],
+                                          <const floating*>NULL, &grad_input[0, 0, 0, 0]):
+        return 0
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))
     cdef Py_ssize_t tasks = tiling.image_blocks * conv.groups * tiling.blocks * tiling.row_blocks, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
     cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_input_task(conv, &tiling, t, &grad_output[0, 0, 0, 0], &weight[0, 0, 0, 0],
@@ -318,8 +334,8 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
         while k0 < c1 * kernel:
             k = min(tiling.taps, c1 * kernel - k0)
             # (k, P) = (M, k)^T . (M, P)
-            gemm[floating](True, False, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb,
-                           0, workspace, P)
+            gemm(True, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb, False, workspace, P,
+                 workspace + tiling.columns + tiling.buffer)
             for n in range(images):
                 col2im_tile(workspace + n * positions, P, conv.H_in, conv.W_in, conv.W_out, window,
                             k0, k0 + k, l0, l0 + positions, y0, y1, image + n * conv.C_in * plane)
@@ -352,8 +368,9 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
     tasks = conv.groups * tiling.blocks
     tiling.splits = min(ceil_div(wanted, tasks), tiling.image_blocks * tiling.tiles)
     tiling.splits = min(tiling.splits, max(1, PARTIAL_BYTES // (conv.C_out * conv.K * <Py_ssize_t>itemsize)))
+    tiling.transposed = tiling.block * tiling.images * tiling.positions
     if tiling.columns:
-        tiling.columns = tiling.block * tiling.images * tiling.positions
+        tiling.columns = tiling.transposed
     if tiling.gathered:
         tiling.buffer = conv.M * tiling.images * tiling.positions
     return tiling
@@ -362,14 +379,15 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
 def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight):
     """grad_weight = grad_output . im2col(input)^T, summed over the batch."""
     cdef Conv conv = conv_sizes(input.shape, grad_output.shape, c_window(window), groups)
+    cdef int chosen = choose(&conv, algorithm, BACKWARD_WEIGHT, input.itemsize)
     with _threads.single_threaded_blas:
         if input.itemsize == sizeof(float):
-            backward_weight[float](&conv, grad_output, input, grad_weight)
+            backward_weight[float](&conv, chosen, grad_output, input, grad_weight)
         else:
-            backward_weight[double](&conv, grad_output, input, grad_weight)
+            backward_weight[double](&conv, chosen, grad_output, input, grad_weight)
 
 
-cdef int backward_weight(const Conv* conv,
+cdef int backward_weight(const Conv* conv, int algorithm,
                          const floating[:, :, :, ::1] grad_output,  # IN (N, C_out, H_out, W_out)
                          const floating[:, :, :, ::1] input,        # IN (N, C_in, H_in, W_in)
                          floating[:, :, :, ::1] grad_weight,        # OUT (C_out, C_in/groups, kernel_h, kernel_w)
@@ -378,10 +396,13 @@ cdef int backward_weight(const Conv* conv,
     if conv.N == 0:
         memset(&grad_weight[0, 0, 0, 0], 0, weights * sizeof(floating))
         return 0
+    if algorithm == DEPTHWISE:
+        return depthwise_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
+                                         &grad_weight[0, 0, 0, 0])
     cdef Tiling tiling = tile_backward_weight(conv, sizeof(floating))
     cdef Py_ssize_t tasks = conv.groups * tiling.blocks * tiling.splits, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
     cdef size_t partial = (tiling.splits - 1) * weights  # the first split sums in grad_weight itself
     cdef floating* workspace = <floating*>acquire((threads * size + partial) * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
@@ -411,7 +432,8 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
     cdef Py_ssize_t k = min(tiling.block, conv.K - k0)
     cdef Py_ssize_t tiles = tiling.image_blocks * tiling.tiles
     cdef Py_ssize_t first = s * tiles // tiling.splits, past = (s + 1) * tiles // tiling.splits
-    cdef Py_ssize_t tile, n0, images, l0, positions, lda, ldb
+    cdef Py_ssize_t tile, n0, images, l0, positions, P, lda, ldb
+    cdef floating* transposed = workspace + tiling.columns + tiling.buffer
     cdef const floating* a
     cdef const floating* b
     cdef floating* total = grad_weight if s == 0 else partial + (s - 1) * conv.C_out * conv.K
@@ -424,9 +446,10 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
         a = gathered_outputs(conv, tiling, grad_output, n0, images, g * conv.M, l0, positions,
                              workspace + tiling.columns, &lda)
         b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
-        # (M, k) += (M, P) . (k, P)^T
-        gemm[floating](False, True, conv.M, k, images * positions, a, lda, b, ldb,
-                       0 if tile == first else 1, total, conv.K)
+        P = images * positions
+        transpose(b, ldb, k, P, transposed, k)
+        # (M, k) += (M, P) . (P, k)
+        gemm(False, conv.M, k, P, a, lda, transposed, k, tile > first, total, conv.K, transposed + tiling.transposed)
 
 
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
@@ -434,4 +457,4 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
     cdef Conv conv = conv_sizes(image_shape, output_shape, c_window(window), groups)
     cdef size_t itemsize = weight.itemsize
     cdef Tiling tiling = tile_backward_input(&conv, itemsize) if backward else tile_forward(&conv, itemsize)
-    return (tiling.columns + tiling.buffer) * itemsize
+    return (tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch) * itemsize

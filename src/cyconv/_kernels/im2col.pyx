@@ -14,9 +14,40 @@ cdef void im2col_tile(const floating* image, Py_ssize_t H_in, Py_ssize_t W_in, P
         x_shift = j * window.dilation_w - window.pad_left  # column in the image of output column 0
         x_first = min(W_out, first_inside(x_shift, window.stride_w))
         x_past = max(x_first, past_inside(x_shift, window.stride_w, W_in, W_out))
-        im2col_row(image + c * H_in * W_in, H_in, W_in, W_out, window,
-                   i * window.dilation_h - window.pad_top, x_shift, x_first, x_past,
-                   start, stop, columns + (tap - tap_start) * row_length)
+        if W_out == W_in and window.stride_h == 1 and window.stride_w == 1:
+            im2col_shifted(image + c * H_in * W_in, H_in, W_in, i * window.dilation_h - window.pad_top, x_shift,
+                           x_first, x_past, start, stop, columns + (tap - tap_start) * row_length)
+        else:
+            im2col_row(image + c * H_in * W_in, H_in, W_in, W_out, window,
+                       i * window.dilation_h - window.pad_top, x_shift, x_first, x_past,
+                       start, stop, columns + (tap - tap_start) * row_length)
+
+
+cdef inline void im2col_shifted(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y_shift,
+                                Py_ssize_t x_shift, Py_ssize_t x_first, Py_ssize_t x_past, Py_ssize_t start,
+                                Py_ssize_t stop, floating* row) noexcept nogil:
+    """im2col_row where the output is as wide as the image: one tap is the plane, shifted, in one piece."""
+    cdef Py_ssize_t shift = y_shift * W + x_shift
+    # positions in rows of the image, and in the plane
+    cdef Py_ssize_t first = max(start, max(-y_shift * W, -shift))
+    cdef Py_ssize_t past = min(stop, min((H - y_shift) * W, H * W - shift))
+    cdef Py_ssize_t l, x
+    if first >= past:
+        memset(row, 0, (stop - start) * sizeof(floating))
+        return
+    memset(row, 0, (first - start) * sizeof(floating))
+    memcpy(row + first - start, plane + first + shift, (past - first) * sizeof(floating))
+    memset(row + past - start, 0, (stop - past) * sizeof(floating))
+    if x_first == 0 and x_past == W:
+        return
+    row -= start
+    l = first // W * W
+    while l < past:  # what was copied from the end of the row before, or the start of the next, is padding
+        for x in range(max(l, first), min(l + x_first, past)):
+            row[x] = 0
+        for x in range(max(l + x_past, first), min(l + W, past)):
+            row[x] = 0
+        l += W
 
 
 cdef inline void im2col_row(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, Py_ssize_t W_out,
@@ -41,6 +72,12 @@ cdef inline void im2col_row(const floating* plane, Py_ssize_t H_in, Py_ssize_t W
             if stride_w == 1:
                 for x in range(first, past):
                     row[x - x0] = pixels[x]
+            elif stride_w == 2:  # a constant stride is vectorised
+                for x in range(first, past):
+                    row[x - x0] = pixels[x * 2]
+            elif stride_w == 4:
+                for x in range(first, past):
+                    row[x - x0] = pixels[x * 4]
             else:
                 for x in range(first, past):
                     row[x - x0] = pixels[x * stride_w]

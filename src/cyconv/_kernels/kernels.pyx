@@ -10,15 +10,25 @@ from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport INFINITY
 from libc.limits cimport INT_MAX
+
+cdef extern from "Python.h":
+    const Py_ssize_t PY_SSIZE_T_MAX
+
 from libc.string cimport memcpy, memset
 
 from cyconv import _threads
 
-from cyconv._kernels.blas cimport gemm
+from cyconv._kernels.blas cimport blas_gemm
+from cyconv._kernels.panels cimport (
+    ROWS, WINOGRAD_CHANNELS, gemm, gemm_scratch, input_tiles, lanes_of, lay_line, output_row,
+    panel_product, pool_tap, taps_gradient, taps_row, transpose, weight_panel)
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
 include "im2col.pyx"
 include "conv.pyx"
+include "winograd.pyx"
+include "depthwise.pyx"
+include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"

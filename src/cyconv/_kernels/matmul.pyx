@@ -41,5 +41,5 @@ cdef void matmul_block(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssiz
                        floating* c, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
     a += row if transpose_a else row * lda
     b += column * ldb if transpose_b else column
-    gemm[floating](transpose_a, transpose_b, min(MATMUL_ROWS, m - row), min(MATMUL_COLUMNS, n - column), k,
+    blas_gemm[floating](transpose_a, transpose_b, min(MATMUL_ROWS, m - row), min(MATMUL_COLUMNS, n - column), k,
                    a, lda, b, ldb, 0, c + row * n + column, n)

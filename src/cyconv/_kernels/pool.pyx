@@ -31,30 +31,29 @@ cdef int max_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in
 
 cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
                     Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices) noexcept nogil:
-    cdef Py_ssize_t y, x, top, left, i, j, i0, i1, j0, j1, position, best_position
-    cdef floating value, best
+    cdef Py_ssize_t y, x, i, j, row, x_shift, first, past
+    cdef floating* best
+    cdef long long* index = NULL
     for y in range(H_out):
-        top = y * window.stride_h - window.pad_top
-        i0 = first_inside(top, window.dilation_h)
-        i1 = past_inside(top, window.dilation_h, H_in, window.kernel_h)
+        best = output + y * W_out
         for x in range(W_out):
-            left = x * window.stride_w - window.pad_left
-            j0 = first_inside(left, window.dilation_w)
-            j1 = past_inside(left, window.dilation_w, W_in, window.kernel_w)
-            best = -INFINITY
-            best_position = -1  # of a dilated window with no pixel of the image
-            if i0 < i1 and j0 < j1:
-                best_position = (top + i0 * window.dilation_h) * W_in + left + j0 * window.dilation_w
-            for i in range(i0, i1):
-                for j in range(j0, j1):
-                    position = (top + i * window.dilation_h) * W_in + left + j * window.dilation_w
-                    value = plane[position]
-                    if value > best or value != value:  # the first maximum; the last NaN
-                        best = value
-                        best_position = position
-            output[y * W_out + x] = best
-            if indices != NULL:
-                indices[y * W_out + x] = best_position
+            best[x] = -INFINITY
+        if indices != NULL:
+            index = indices + y * W_out
+            for x in range(W_out):
+                index[x] = -1  # stays so for a dilated window with no pixel of the image
+        for i in range(window.kernel_h):
+            row = y * window.stride_h - window.pad_top + i * window.dilation_h
+            if row < 0 or row >= H_in:
+                continue
+            for j in range(window.kernel_w):
+                x_shift = j * window.dilation_w - window.pad_left
+                first = min(W_out, first_inside(x_shift, window.stride_w))
+                past = past_inside(x_shift, window.stride_w, W_in, W_out)
+                if first < past:
+                    x = row * W_in + first * window.stride_w + x_shift
+                    pool_tap(plane + x, window.stride_w, past - first, best + first,
+                             index + first if index != NULL else NULL, x)
 
 
 def max_pool2d_backward(grad_output, indices, grad_input):

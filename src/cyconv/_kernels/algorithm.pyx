@@ -1,0 +1,47 @@
+# Which algorithm computes a convolution: the only place that chooses.
+
+cdef enum:  # algorithms
+    IM2COL
+    WINOGRAD
+    DEPTHWISE
+
+cdef enum:  # passes
+    FORWARD
+    BACKWARD_INPUT
+    BACKWARD_WEIGHT
+
+
+cdef int choose(const Conv* conv, algorithm, int which, size_t itemsize):
+    """The algorithm of one pass; `algorithm` is the caller's word: "auto", "im2col" or "winograd"."""
+    if algorithm == "im2col":
+        return IM2COL
+    if algorithm == "auto" and depthwise_applies(conv):
+        return DEPTHWISE
+    if which == BACKWARD_WEIGHT or not winograd_applies(conv):
+        return IM2COL
+    if algorithm == "winograd" or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
+        return WINOGRAD
+    return IM2COL
+
+
+# The cost model: cycles of one core, counting a product of vectors as one. The constants were fitted to
+# profiles of single layers on Zen 4 (benchmarks/README.md); only their ratios matter.
+
+cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Products of vectors, and the making of the columns."""
+    cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
+    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) * 1.1 + 0.4)
+
+
+cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    """Products of vectors; the transforms of pixels and outputs by rows of tiles; of the weights."""
+    cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef double rows = <double>s.N * s.tile_rows
+    cdef double vectors = ceil_div(s.tile_columns, lanes)
+    cdef double blocks = ceil_div(s.N * s.tile_rows, s.rows) * ceil_div(s.tile_columns, s.columns)
+    cdef double products = TILE_VALUES * s.C * round_up(s.M, ROWS) * blocks * round_up(s.rows * s.columns, lanes) / lanes
+    cdef double pixels = s.C * rows * (300 + 500 * vectors)
+    cdef double outputs = s.M * rows * 550 * vectors
+    cdef double weights = blocks * s.C * round_up(s.M, ROWS) * 35
+    return conv.groups * (products * 1.1 + pixels + outputs + weights)

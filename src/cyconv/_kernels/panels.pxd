@@ -1,0 +1,148 @@
+# The vector templates of vectors.h behind fused names.
+
+from cython cimport floating
+
+from cyconv._kernels.blas cimport blas_gemm
+
+cdef extern from "vectors.h":
+    const int ROWS
+    const int FLOAT_LANES, DOUBLE_LANES
+    const int CYCONV_PANELS
+    const int PANEL_DEPTH, WINOGRAD_CHANNELS
+    void cyconv_float_product(const float*, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
+                              int, int, int) noexcept nogil
+    void cyconv_double_product(const double*, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
+                               int, int, int) noexcept nogil
+    void cyconv_float_gemm(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
+                           Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_gemm(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
+                            Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_transpose(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
+    void cyconv_double_transpose(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
+    void cyconv_float_input_tiles(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                  Py_ssize_t, int, Py_ssize_t, float*, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_input_tiles(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t, int, Py_ssize_t, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, float*,
+                                    Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, double*,
+                                    Py_ssize_t, double*) noexcept nogil
+    int cyconv_float_output_row(const float*, Py_ssize_t, Py_ssize_t, int, float, float*, Py_ssize_t,
+                                Py_ssize_t, Py_ssize_t) noexcept nogil
+    int cyconv_double_output_row(const double*, Py_ssize_t, Py_ssize_t, int, double, double*, Py_ssize_t,
+                                 Py_ssize_t, Py_ssize_t) noexcept nogil
+    void cyconv_float_line(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_line(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_taps_row(float**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, float, int, float*, Py_ssize_t) noexcept nogil
+    void cyconv_double_taps_row(double**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const double*, double, int, double*, Py_ssize_t) noexcept nogil
+    void cyconv_float_taps_gradient(float**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_taps_gradient(double**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pool_tap_index(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
+    void cyconv_double_pool_tap_index(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
+
+
+cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best,
+                          long long* index, Py_ssize_t position) noexcept nogil:
+    # best[x] = max(best[x], pixels[x*stride]), and where it is if index is not NULL.
+    if floating is float:
+        if index == NULL:
+            cyconv_float_pool_tap(pixels, stride, count, best)
+        else:
+            cyconv_float_pool_tap_index(pixels, stride, count, best, index, position)
+    else:
+        if index == NULL:
+            cyconv_double_pool_tap(pixels, stride, count, best)
+        else:
+            cyconv_double_pool_tap_index(pixels, stride, count, best, index, position)
+
+
+cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t width, Py_ssize_t k, floating* c,
+                               Py_ssize_t ldc, int rows, bint accumulate, int vectors) noexcept nogil:
+    # C (rows, vectors*LANES) := A (rows, k) B (k, vectors*LANES), or C + A B; A packed by columns of ROWS.
+    if floating is float:
+        cyconv_float_product(a, b, width, k, c, ldc, rows, accumulate, vectors)
+    else:
+        cyconv_double_product(a, b, width, k, c, ldc, rows, accumulate, vectors)
+
+
+cdef inline void gemm(bint transposed, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
+                      const floating* b, Py_ssize_t ldb, bint accumulate, floating* c, Py_ssize_t ldc,
+                      floating* scratch) noexcept nogil:
+    # C := op(A) B, or C + op(A) B, row-major: op(A) is (m, k), stored (k, m) if transposed, B is (k, n).
+    if not CYCONV_PANELS:
+        blas_gemm(transposed, False, m, n, k, a, lda, b, ldb, <floating>accumulate, c, ldc)
+    elif floating is float:
+        cyconv_float_gemm(transposed, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
+    else:
+        cyconv_double_gemm(transposed, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
+
+
+cdef inline void transpose(const floating* a, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t columns, floating* out,
+                           Py_ssize_t ld_out) noexcept nogil:
+    # out (columns, rows) = the transpose of A (rows, columns).
+    if floating is float:
+        cyconv_float_transpose(a, lda, rows, columns, out, ld_out)
+    else:
+        cyconv_double_transpose(a, lda, rows, columns, out, ld_out)
+
+
+cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:
+    return FLOAT_LANES if itemsize == sizeof(float) else DOUBLE_LANES
+
+
+cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
+    # Elements that gemm needs: a packed panel of A, a partial vector of B's rows, a block of C.
+    return (ROWS + lanes_of(itemsize)) * PANEL_DEPTH + ROWS * 3 * lanes_of(itemsize)
+
+
+cdef inline void input_tiles(const floating* image, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t x,
+                             Py_ssize_t rows, Py_ssize_t count, int m, Py_ssize_t room, floating* values, Py_ssize_t plane,
+                             floating* scratch) noexcept nogil:
+    if floating is float:
+        cyconv_float_input_tiles(image, H, W, y, x, rows, count, m, room, values, plane, scratch)
+    else:
+        cyconv_double_input_tiles(image, H, W, y, x, rows, count, m, room, values, plane, scratch)
+
+
+cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_ssize_t weight_in, int filters,
+                              Py_ssize_t channels, int r, bint flipped, floating* values, Py_ssize_t plane,
+                              floating* packed) noexcept nogil:
+    if floating is float:
+        cyconv_float_weight_panel(weight, weight_out, weight_in, filters, channels, r, flipped, values, plane, packed)
+    else:
+        cyconv_double_weight_panel(weight, weight_out, weight_in, filters, channels, r, flipped, values, plane, packed)
+
+
+cdef inline bint output_row(const floating* values, Py_ssize_t plane, Py_ssize_t count, int m, floating bias,
+                            floating* output, Py_ssize_t W_out, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    if floating is float:
+        return cyconv_float_output_row(values, plane, count, m, bias, output, W_out, rows, columns)
+    else:
+        return cyconv_double_output_row(values, plane, count, m, bias, output, W_out, rows, columns)
+
+
+cdef inline void lay_line(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t spread,
+                          Py_ssize_t phase, floating* line) noexcept nogil:
+    if floating is float:
+        cyconv_float_line(row, W, start, stride, spread, phase, line)
+    else:
+        cyconv_double_line(row, W, start, stride, spread, phase, line)
+
+
+cdef inline void taps_row(floating** lines, const Py_ssize_t* place, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                          const floating* weight, floating start, bint add, floating* output,
+                          Py_ssize_t count) noexcept nogil:
+    if floating is float:
+        cyconv_float_taps_row(lines, place, kernel_h, kernel_w, weight, start, add, output, count)
+    else:
+        cyconv_double_taps_row(lines, place, kernel_h, kernel_w, weight, start, add, output, count)
+
+
+cdef inline void taps_gradient(floating** lines, const Py_ssize_t* place, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
+                               const floating* grad, Py_ssize_t count, floating* sums) noexcept nogil:
+    if floating is float:
+        cyconv_float_taps_gradient(lines, place, kernel_h, kernel_w, grad, count, sums)
+    else:
+        cyconv_double_taps_gradient(lines, place, kernel_h, kernel_w, grad, count, sums)

@@ -1,0 +1,90 @@
+/* The C templates in vector types, once for float and once for double. */
+#ifndef CYCONV_VECTORS_H
+#define CYCONV_VECTORS_H
+#include <stddef.h>
+#include <string.h>
+
+/* ROWS x 3 sums, 3 operands and 1 factor fill the registers: 32 of AVX-512 and NEON, 16 of AVX2 and SSE2.
+   CYCONV_PANELS: the micro-kernel beats BLAS; elsewhere gemm is BLAS (on Apple's it has a matrix unit). */
+#if !defined(__GNUC__) /* no vector types: plain C, one lane */
+#define VECTOR_OF(lanes)
+#define FLOAT_LANES 1
+#define DOUBLE_LANES 1
+#define ROWS 1
+#define CYCONV_PANELS 0
+#define CYCONV_INLINE static inline
+#else
+#define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * sizeof(REAL))))
+#define CYCONV_INLINE static inline __attribute__((always_inline))
+#if defined(__AVX512F__)
+#define FLOAT_LANES 16
+#define DOUBLE_LANES 8
+#define ROWS 8
+#define CYCONV_PANELS 1
+#elif defined(__AVX2__)
+#define FLOAT_LANES 8
+#define DOUBLE_LANES 4
+#define ROWS 4
+#define CYCONV_PANELS 1
+#else
+#define FLOAT_LANES 4
+#define DOUBLE_LANES 2
+#define ROWS 4
+#if defined(__aarch64__) && !defined(__APPLE__)
+#define CYCONV_PANELS 1
+#else
+#define CYCONV_PANELS 0
+#endif
+#endif
+#endif
+
+#define PANEL_DEPTH 512 /* a packed panel of A, ROWS x PANEL_DEPTH, stays in the L1 cache */
+
+#define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
+
+/* Elements of two vectors in turn, from their lower or their upper halves. */
+#define LOW_1(a, b) (a)
+#define HIGH_1(a, b) (b)
+#define LOW_2(a, b) __builtin_shufflevector(a, b, 0, 2)
+#define HIGH_2(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define LOW_4(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HIGH_4(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define LOW_8(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 2, 10, 3, 11)
+#define HIGH_8(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
+#define LOW_16(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
+#define HIGH_16(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
+#define PASTE_(a, b) a##b
+#define PASTE(a, b) PASTE_(a, b)
+#define SHUFFLE_LOW PASTE(LOW_, LANES)
+#define SHUFFLE_HIGH PASTE(HIGH_, LANES)
+
+#define REAL float
+#define LANES FLOAT_LANES
+#define PANEL(name) cyconv_float_##name
+#define WP 0.625f
+#define WQ 1.5f
+#include "panel.h"
+#include "winograd.h"
+#include "depthwise.h"
+#include "pool.h"
+#undef REAL
+#undef LANES
+#undef PANEL
+#undef WP
+#undef WQ
+
+#define REAL double
+#define LANES DOUBLE_LANES
+#define PANEL(name) cyconv_double_##name
+#define WP 0.625
+#define WQ 1.5
+#include "panel.h"
+#include "winograd.h"
+#include "depthwise.h"
+#include "pool.h"
+#undef REAL
+#undef LANES
+#undef PANEL
+#undef WP
+#undef WQ
+#endif

@@ -1,0 +1,85 @@
+"""Each algorithm of a convolution against a float64 direct sum: everywhere equal but for rounding."""
+
+import numpy as np
+import pytest
+from helpers import LEVELS, Geometry, cases, dtypes, real, using
+from test_bits import assert_same_bits
+
+from cyconv import functional as F
+
+# Tiles of 4x4 (3x3 kernels) or 2x2 (5x5) outputs: whole, partial and single tiles, several blocks, groups,
+# filters and channels that do not fill a panel.
+WINOGRAD = {
+    "one-tile": Geometry((1, 1, 6, 6), 1, 3),
+    "one-output": Geometry((2, 3, 3, 3), 2, 3),
+    "partial-tiles": Geometry((2, 3, 9, 11), 5, 3, 1, 1),
+    "tall": Geometry((1, 2, 50, 3), 9, 3, 1, (0, 1)),
+    "wide": Geometry((1, 4, 5, 2300), 8, 3, 1, 1),
+    "asymmetric": Geometry((3, 20, 17, 14), 33, 3, 1, ((2, 0), (1, 2))),
+    "groups": Geometry((2, 24, 13, 20), 36, 3, 1, 1, 1, 3),
+    "several-blocks": Geometry((3, 70, 60, 52), 12, 3, 1, 1),
+    "images-share-blocks": Geometry((30, 16, 7, 7), 40, 3, 1, 1),
+    "five": Geometry((2, 5, 12, 9), 7, 5, 1, 2),
+    "five-asymmetric": Geometry((1, 18, 31, 27), 20, 5, 1, ((4, 0), (1, 3))),
+}
+
+
+def passes(geometry, arrays, algorithm):
+    grad_output, input, weight, bias = arrays
+    output = F.conv2d(input, weight, bias, *geometry.arguments, algorithm=algorithm)
+    return (
+        output,
+        *F.conv2d_backward(grad_output, input, weight, *geometry.arguments, algorithm=algorithm)[:2],
+    )
+
+
+@cases("geometry", WINOGRAD)
+@dtypes
+def test_winograd(geometry, dtype):
+    arrays = geometry.arrays(dtype, real)
+    with using("numpy"):
+        expected = passes(geometry, [array.astype(np.float64) for array in arrays], "auto")
+    for level in LEVELS:
+        with using(level):
+            for result, exact in zip(passes(geometry, arrays, "winograd"), expected, strict=True):
+                # the transforms multiply rounding errors by 15 or so (test_accuracy), sums add a few
+                assert np.abs(result - exact).max() <= 60 * np.finfo(dtype).eps * np.abs(exact).max(), level
+
+
+@cases(
+    "geometry",
+    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "groups", "five-asymmetric")},
+)
+@dtypes
+def test_winograd_same_bits(backend, geometry, dtype):
+    arrays = geometry.arrays(dtype, real)
+    assert_same_bits(lambda: passes(geometry, arrays, "winograd"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
+@pytest.mark.parametrize("k", [1, 2], ids=["input", "weight"])
+def test_not_finite(backend, value, k):
+    """NaN, infinity and what the transforms would overflow: exactly where the direct sum has them."""
+    geometry = WINOGRAD["asymmetric"]
+    arrays = geometry.arrays(np.float32, real)
+    arrays[k].flat[arrays[k].size // 2] = value
+    with np.errstate(invalid="ignore", over="ignore"):
+        direct, chosen = (passes(geometry, arrays, algorithm)[0] for algorithm in ("im2col", "winograd"))
+    np.testing.assert_array_equal(np.isfinite(chosen), np.isfinite(direct))
+    np.testing.assert_array_equal(np.isnan(chosen), np.isnan(direct))
+
+
+@pytest.mark.parametrize(
+    "kernel, algorithm", [(3, "im2col"), (3, "winograd"), (5, "im2col"), (5, "winograd")]
+)
+def test_accuracy(backend, kernel, algorithm):
+    """256 channels of unit-normal data, scaled to unit outputs: the largest error of a float32 output."""
+    rng = np.random.default_rng(0)
+    input = rng.standard_normal((1, 256, 28, 28))
+    weight = rng.standard_normal((32, 256, kernel, kernel)) / np.sqrt(256 * kernel * kernel)
+    with using("numpy"):
+        exact = F.conv2d(input.astype("f").astype("d"), weight.astype("f").astype("d"), padding=kernel // 2)
+    result = F.conv2d(input.astype("f"), weight.astype("f"), padding=kernel // 2, algorithm=algorithm)
+    error = np.abs(result - exact) / np.sqrt(np.mean(exact**2))
+    assert error.max() <= 1e-5
+    assert np.sqrt(np.mean(error**2)) <= 2e-6
