@@ -200,7 +200,9 @@ class Geometry(NamedTuple):
 GEOMETRIES = {
     "1x1": Geometry((2, 3, 4, 5), 4, 1),
     "1x1-stride": Geometry((2, 3, 7, 5), 4, 1, (3, 2)),
-    "1x1-padding": Geometry((2, 2, 3, 2), 3, 1, 1, (1, 2)),
+    "1x1-stride-h": Geometry((1, 3, 7, 5), 4, 1, (3, 1)),
+    "1x1-stride-w": Geometry((1, 3, 5, 7), 4, 1, (1, 3)),
+    "1x1-padding": Geometry((1, 2, 3, 2), 3, 1, 1, (1, 2)),
     "1x1-dilation": Geometry((2, 2, 3, 4), 3, 1, 1, 0, (2, 3)),
     "1x1-groups": Geometry((2, 6, 3, 4), 4, 1, groups=2),
     "tiny": Geometry((1, 1, 1, 1), 1, 1),
@@ -215,6 +217,10 @@ GEOMETRIES = {
     "groups": Geometry((2, 6, 5, 4), 9, (2, 3), 1, 1, 1, 3),
     "depthwise": Geometry((2, 5, 6, 5), 5, (3, 2), (1, 2), (1, 0), 1, 5),
     "depthwise-twice": Geometry((1, 3, 5, 6), 6, (2, 3), 1, 1, (2, 1), 3),
+    "depthwise-stride-2x3": Geometry((2, 3, 11, 14), 3, (2, 4), (2, 3), (1, 2), 1, 3),
+    "depthwise-dilation-2x3": Geometry((1, 3, 13, 12), 6, (3, 2), (1, 4), ((5, 0), (0, 6)), (2, 3), 3),
+    "depthwise-stride-9x10": Geometry((1, 2, 20, 21), 2, (3, 2), (9, 10), 0, 1, 2),
+    "one-channel": Geometry((2, 1, 9, 45), 5, (3, 2), (1, 2), (1, 0)),
     "whole-image": Geometry((3, 2, 4, 6), 5, (4, 6)),
     "kernel-past-image": Geometry((2, 2, 2, 3), 3, (4, 5), 1, (1, 1)),
     "windows-in-padding": Geometry((1, 2, 2, 2), 2, (2, 2), 1, 4),
@@ -249,7 +255,9 @@ class Transposed(NamedTuple):
 TRANSPOSED = {
     "plain": Transposed((2, 3, 4, 5), 4, (2, 3)),
     "1x1": Transposed((2, 3, 4, 5), 2, (1, 1)),
-    "1x1-shifted": Transposed((2, 3, 4, 5), 2, (1, 1), 1, ((1, 0), (0, 0)), (1, 0), 1, (2, 1)),  # as large as the image
+    "1x1-shifted": Transposed(
+        (1, 3, 4, 5), 2, (1, 1), 1, ((1, 0), (0, 0)), (1, 0), 1, (2, 1)
+    ),  # as large as the image
     "stride": Transposed((2, 3, 4, 3), 4, (3, 2), (2, 3)),
     "padding": Transposed((2, 2, 4, 5), 3, (2, 3), (1, 2), ((1, 0), (0, 2))),
     "output-padding": Transposed((2, 2, 3, 4), 3, (2, 3), (3, 2), (1, 0), (2, 1)),

@@ -226,6 +226,21 @@ def test_special_values(name, value):
             assert_agree(lambda arrays=arrays: OPERATORS[name].call(*arrays))
 
 
+@cases("geometry", {name: GEOMETRIES[name] for name in GEOMETRIES if name.startswith("depthwise")})
+@cases("value", SPECIAL)
+def test_special_values_depthwise(geometry, value):
+    """Depthwise kernels lay zeros between and around rows, which must not meet a weight that is not finite."""
+    for k in range(4):
+        arrays = geometry.arrays(np.float32)
+        arrays[k].flat[arrays[k].size // 2] = value
+        grad_output, input, weight, bias = arrays
+        with np.errstate(invalid="ignore"):
+            assert_agree(lambda x=input, w=weight, b=bias: F.conv2d(x, w, b, *geometry.arguments))
+            assert_agree(
+                lambda g=grad_output, x=input, w=weight: F.conv2d_backward(g, x, w, *geometry.arguments)
+            )
+
+
 @cases("value", SPECIAL)
 def test_special_value_stays_in_its_windows(value):
     """A pixel of 2x3 windows: 2x3 outputs see it, in every output channel."""

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import LEVELS, VARIANTS, needs_compiled, run_python, using
+from helpers import LAYOUTS, LEVELS, OPERATORS, VARIANTS, cases, needs_compiled, operands, run_python, using
 
 import cyconv
 from cyconv import _backend, _reference
@@ -97,6 +97,42 @@ def test_kernels_fill_what_they_are_given(backend):
     assert _backend.kernels.max_pool2d_backward(np.ones(indices.shape), indices, grad_input) == 0
     assert grad_input.sum() == 32
     assert _backend.kernels.max_pool2d_backward(np.ones(indices.shape), indices + 30, grad_input) == 32
+
+
+class Watched:
+    """A kernel module that looks at the arrays it is given before it passes them on."""
+
+    def __init__(self, kernels):
+        self.kernels, self.calls = kernels, 0
+
+    def __getattr__(self, name):
+        def kernel(*arguments):
+            for array in arguments:
+                if isinstance(array, np.ndarray):
+                    assert type(array) is np.ndarray
+                    assert array.flags.c_contiguous
+                    assert array.flags.aligned  # x86 forgives what other processors do not
+                    assert array.dtype in (np.float32, np.float64, np.int64)
+                    assert array.dtype.isnative
+                    self.calls += 1
+            return getattr(self.kernels, name)(*arguments)
+
+        return kernel
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+@cases("layout", LAYOUTS)
+def test_kernels_see_plain_arrays(monkeypatch, name, layout):
+    """C-contiguous, aligned, native, of the base class: whatever the caller passes, as input or as out."""
+    watched = Watched(_reference)
+    monkeypatch.setattr(_backend, "kernels", watched)
+    arrays = [layout(array) for array in operands(name, np.float32)]
+    result = OPERATORS[name].call(*arrays)
+    if name == "conv2d" and layout is not LAYOUTS["read-only"]:
+        F.conv2d(*arrays, (2, 1), (1, 0), 1, 2, out=layout(result))
+    if name == "max_pool2d_backward":
+        F.max_pool2d_backward(arrays[0], layout(np.zeros(arrays[0].shape, np.int64)), arrays[1].shape)
+    assert watched.calls or name.startswith("relu")
 
 
 # ---------------------------------------------------------------- imports
