@@ -69,8 +69,10 @@ def test_conv2d_backward(geometry, dtype):
     grad_output, input, weight, _ = geometry.arrays(dtype)
     expected = oracle.conv2d_backward(grad_output, input, weight, *resolved(geometry).arguments)
     check(F.conv2d_backward(grad_output, input, weight, *geometry.arguments), expected, dtype)
-    _, *rest = F.conv2d_backward(grad_output, input, weight, *geometry.arguments, needs_input_grad=False)
-    assert _ is None
+    grad_input, *rest = F.conv2d_backward(
+        grad_output, input, weight, *geometry.arguments, needs_input_grad=False
+    )
+    assert grad_input is None
     check(tuple(rest), expected[1:], dtype)
 
 
@@ -85,8 +87,10 @@ def test_conv_transpose2d(case, dtype):
     grad_output = whole(output.shape, dtype, 4)
     expected = oracle.conv_transpose2d_backward(grad_output, input, weight, *case.arguments)
     check(F.conv_transpose2d_backward(grad_output, input, weight, *case.arguments), expected, dtype)
-    _, *rest = F.conv_transpose2d_backward(grad_output, input, weight, *case.arguments, needs_input_grad=False)
-    assert _ is None
+    grad_input, *rest = F.conv_transpose2d_backward(
+        grad_output, input, weight, *case.arguments, needs_input_grad=False
+    )
+    assert grad_input is None
     check(tuple(rest), expected[1:], dtype)
 
 

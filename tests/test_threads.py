@@ -163,7 +163,8 @@ def test_kernels_run_blas_on_one_thread(blas, monkeypatch):
             for name, call in kernels().items():
                 inside.clear()
                 call()
-                assert set(map(frozenset, inside)) == {frozenset({1})}, name
+                if level == "base" or name.startswith("linear"):  # elsewhere the products are not BLAS's
+                    assert set(map(frozenset, inside)) == {frozenset({1})}, name
                 assert blas() == {3}, name
 
 
@@ -360,7 +361,7 @@ def test_the_gil_is_released(backend):
 # ---------------------------------------------------------------- fork
 
 FORK = """
-import os, sys, warnings
+import os, signal, warnings
 import numpy as np
 import cyconv
 from cyconv import _threads, functional as F
@@ -391,6 +392,7 @@ def child():
 
 pid = os.fork()
 if pid == 0:
+    signal.alarm(60)  # a child that hangs does not outlive its test
     status = 99
     try:
         status = child()
@@ -404,7 +406,7 @@ assert (F.conv2d(x, w) == expected).all()
 
 # Another thread is inside a kernel, holding the lock or BLAS, when the process forks.
 FORK_INSIDE = """
-import os, threading, warnings
+import os, signal, threading, warnings
 from cyconv import _backend, _threads, _window
 warnings.simplefilter("ignore")  # Python's about threads and fork, which are the point here
 
@@ -428,6 +430,7 @@ other.start()
 entered.wait(60)
 pid = os.fork()
 if pid == 0:
+    signal.alarm(60)  # a child that hangs does not outlive its test
     status = 99
     try:
         threads = [{library.get_num_threads() for library in libraries}]

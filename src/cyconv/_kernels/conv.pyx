@@ -112,7 +112,7 @@ def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
     """output = weight . im2col(input) + bias, one product for each group and tile."""
     cdef Conv conv = conv_sizes(input.shape, output.shape, c_window(window), groups)
     cdef int chosen = choose(&conv, algorithm, FORWARD, input.itemsize)
-    with _threads.single_threaded_blas:
+    with products_guard():
         if input.itemsize == sizeof(float):
             forward[float](&conv, chosen, input, weight, bias, output)
         else:
@@ -127,11 +127,6 @@ cdef int forward(const Conv* conv, int algorithm,
                  ) except -1:
     if conv.N == 0:
         return 0
-    cdef Tiling tiling = tile_forward(conv, sizeof(floating))
-    cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups * tiling.blocks, t
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
-    cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     cdef const floating* bias_ = NULL
     if bias is not None:
         bias_ = &bias[0]
@@ -141,6 +136,11 @@ cdef int forward(const Conv* conv, int algorithm,
     if algorithm == WINOGRAD and winograd(conv, False, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_,
                                           &output[0, 0, 0, 0]):
         return 0
+    cdef Tiling tiling = tile_forward(conv, sizeof(floating))
+    cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups * tiling.blocks, t
+    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
+    cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         forward_task(conv, &tiling, t, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_, &output[0, 0, 0, 0],
                      workspace + threadid() * size)
@@ -269,7 +269,7 @@ def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_i
     """grad_input = col2im(weight^T . grad_output): overlapping windows add."""
     cdef Conv conv = conv_sizes(grad_input.shape, grad_output.shape, c_window(window), groups)
     cdef int chosen = choose(&conv, algorithm, BACKWARD_INPUT, weight.itemsize)
-    with _threads.single_threaded_blas:
+    with products_guard():
         if weight.itemsize == sizeof(float):
             backward_input[float](&conv, chosen, grad_output, weight, grad_input)
         else:
@@ -380,7 +380,7 @@ def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_w
     """grad_weight = grad_output . im2col(input)^T, summed over the batch."""
     cdef Conv conv = conv_sizes(input.shape, grad_output.shape, c_window(window), groups)
     cdef int chosen = choose(&conv, algorithm, BACKWARD_WEIGHT, input.itemsize)
-    with _threads.single_threaded_blas:
+    with products_guard():
         if input.itemsize == sizeof(float):
             backward_weight[float](&conv, chosen, grad_output, input, grad_weight)
         else:

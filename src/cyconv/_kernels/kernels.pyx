@@ -16,11 +16,13 @@ cdef extern from "Python.h":
 
 from libc.string cimport memcpy, memset
 
+from contextlib import nullcontext
+
 from cyconv import _threads
 
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    ROWS, WINOGRAD_CHANNELS, gemm, gemm_scratch, input_tiles, lanes_of, lay_line, output_row,
+    CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, gemm, gemm_scratch, input_tiles, lanes_of, lay_line, output_row,
     panel_product, pool_tap, taps_gradient, taps_row, transpose, weight_panel)
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 

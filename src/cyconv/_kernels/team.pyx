@@ -16,6 +16,14 @@ cdef extern from "workspace.h":
 
 OPENMP = bool(CYCONV_OPENMP)
 
+NO_GUARD = nullcontext()
+
+
+cdef products_guard():
+    """The context of a convolution's products, which call BLAS only where gemm is not our own."""
+    return NO_GUARD if CYCONV_PANELS else _threads.single_threaded_blas
+
+
 # Waking a team costs some microseconds: a thread must have at least this much to do.
 
 cdef double WORK_PER_THREAD = 100_000
