@@ -244,6 +244,16 @@ def matmul(a, transpose_a, b, transpose_b, output):
     np.matmul(a.T if transpose_a else a, b.T if transpose_b else b, out=output)
 
 
+def relu_forward(input, output):
+    """output = max(0, input); NaN stays NaN."""
+    np.maximum(input, 0, out=output)
+
+
+def relu_backward(grad_output, output, grad_input):
+    """grad_input = 0 where output <= 0, else grad_output."""
+    grad_input[...] = np.where(output <= 0, grad_output.dtype.type(0), grad_output)
+
+
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
     """Bytes of columns that one convolution holds at a time (forward, or backward wrt the input)."""
     N, C_in = image_shape[:2]
