@@ -33,6 +33,20 @@ def passes(geometry, arrays, algorithm):
     )
 
 
+@pytest.mark.parametrize("algorithm", ["auto", "im2col", "winograd"])
+@pytest.mark.parametrize("groups", [1, 8])
+def test_empty_batch(backend, algorithm, groups):
+    input, weight = np.empty((0, 8, 9, 9)), np.ones((8, 8 // groups, 3, 3))
+    output = F.conv2d(input, weight, padding=1, groups=groups, algorithm=algorithm)
+    assert output.shape == (0, 8, 9, 9)
+    grad_input, grad_weight, grad_bias = F.conv2d_backward(
+        output, input, weight, padding=1, groups=groups, algorithm=algorithm
+    )
+    assert grad_input.shape == input.shape
+    assert not grad_weight.any()
+    assert not grad_bias.any()
+
+
 @cases("geometry", WINOGRAD)
 @dtypes
 def test_winograd(geometry, dtype):

@@ -453,8 +453,15 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
 
 
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
-    """Bytes of workspace that each thread takes (forward, or backward wrt the input)."""
+    """Bytes of workspace for one thread by the algorithm that is chosen (forward, or backward wrt the input)."""
     cdef Conv conv = conv_sizes(image_shape, output_shape, c_window(window), groups)
     cdef size_t itemsize = weight.itemsize
+    cdef int algorithm = choose(&conv, "auto", BACKWARD_INPUT if backward else FORWARD, itemsize)
+    if algorithm == DEPTHWISE:
+        return line_sizes(&conv, backward, itemsize).size
+    cdef Winograd filtering
+    if algorithm == WINOGRAD:
+        filtering = winograd_sizes(&conv, backward, itemsize)
+        return (filtering.pixels + filtering.weights + filtering.scratch) * itemsize
     cdef Tiling tiling = tile_backward_input(&conv, itemsize) if backward else tile_forward(&conv, itemsize)
     return (tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch) * itemsize

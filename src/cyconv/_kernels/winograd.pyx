@@ -70,7 +70,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.rows = 1
     if s.columns == s.tile_columns:
         s.rows = max(1, min(s.N * s.tile_rows, tiles // s.columns))
-        s.rows = ceil_div(s.N * s.tile_rows, ceil_div(s.N * s.tile_rows, s.rows))
+        s.rows = max(1, ceil_div(s.N * s.tile_rows, max(1, ceil_div(s.N * s.tile_rows, s.rows))))  # N may be 0
     s.group = max(1, min(4, ceil_div(s.M, ROWS), GROUP_BYTES // (TILE_VALUES * s.C * ROWS * itemsize)))
     s.span = 6 * lanes
     s.pixels = TILE_VALUES * apart(s.C * round_up(s.rows * s.columns, lanes))
