@@ -25,7 +25,7 @@ cdef int choose(const Conv* conv, algorithm, int which, size_t itemsize):
 
 
 # The cost model: cycles of one core, counting a product of vectors as one. The constants were fitted to
-# profiles of single layers on Zen 4 (benchmarks/README.md); only their ratios matter.
+# profiles of a few single layers on one Zen 4, by hand; only their ratios matter.
 
 cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the making of the columns."""

@@ -5,7 +5,7 @@
 
 # Columns of one tile stay within this, about one core's L2 cache.
 cdef Py_ssize_t TILE_BYTES = 1 << 20
-# Below so many columns BLAS spends its time on packing the other matrix.
+# Below so many columns a product spends its time on packing the other matrix.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
 cdef Py_ssize_t TASKS = 8

@@ -87,7 +87,8 @@ def conv2d_backward(
     grad_output : ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
         Gradient of the loss with respect to the output.
     input, weight, stride, padding, dilation, groups, algorithm
-        As they were passed to `conv2d`.
+        As they were passed to `conv2d`. Winograd's filtering gives the gradient of the input; that of the weight
+        is always a product with columns (or, depthwise, a sum along lines).
     needs_input_grad : bool
         False leaves the gradient of the input out (the first layer of a network).
 
