@@ -33,7 +33,7 @@ cdef struct Tiling:
     Py_ssize_t splits              # partial sums (gradient of the weight)
     bint gathered                  # output planes are copied to and from a buffer of the tile
     # elements of workspace for each thread
-    size_t columns, buffer, transposed, scratch
+    size_t columns, buffer, scratch
 
 
 cdef Conv conv_sizes(tuple image_shape, tuple output_shape, Window window, Py_ssize_t groups):
@@ -139,7 +139,7 @@ cdef int forward(const Conv* conv, int algorithm,
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))
     cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups * tiling.blocks, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.scratch, 64)
     cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         forward_task(conv, &tiling, t, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_, &output[0, 0, 0, 0],
@@ -171,7 +171,7 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
         k = min(tiling.taps, conv.K - k0)
         b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
         # (m, P) = (m, k) . (k, P)
-        gemm(False, m, P, k, weight + channel * conv.K + k0, conv.K, b, ldb, k0 > 0, c, ldc,
+        gemm(False, False, m, P, k, weight + channel * conv.K + k0, conv.K, b, ldb, k0 > 0, c, ldc,
              workspace + tiling.columns + tiling.buffer)
         k0 += k
     if tiling.gathered:
@@ -292,7 +292,7 @@ cdef int backward_input(const Conv* conv, int algorithm,
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))
     cdef Py_ssize_t tasks = tiling.image_blocks * conv.groups * tiling.blocks * tiling.row_blocks, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.scratch, 64)
     cdef floating* workspace = <floating*>acquire(threads * size * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
         backward_input_task(conv, &tiling, t, &grad_output[0, 0, 0, 0], &weight[0, 0, 0, 0],
@@ -334,7 +334,7 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
         while k0 < c1 * kernel:
             k = min(tiling.taps, c1 * kernel - k0)
             # (k, P) = (M, k)^T . (M, P)
-            gemm(True, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb, False, workspace, P,
+            gemm(True, False, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb, False, workspace, P,
                  workspace + tiling.columns + tiling.buffer)
             for n in range(images):
                 col2im_tile(workspace + n * positions, P, conv.H_in, conv.W_in, conv.W_out, window,
@@ -368,9 +368,8 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
     tasks = conv.groups * tiling.blocks
     tiling.splits = min(ceil_div(wanted, tasks), tiling.image_blocks * tiling.tiles)
     tiling.splits = min(tiling.splits, max(1, PARTIAL_BYTES // (conv.C_out * conv.K * <Py_ssize_t>itemsize)))
-    tiling.transposed = tiling.block * tiling.images * tiling.positions
     if tiling.columns:
-        tiling.columns = tiling.transposed
+        tiling.columns = tiling.block * tiling.images * tiling.positions
     if tiling.gathered:
         tiling.buffer = conv.M * tiling.images * tiling.positions
     return tiling
@@ -402,7 +401,7 @@ cdef int backward_weight(const Conv* conv, int algorithm,
     cdef Tiling tiling = tile_backward_weight(conv, sizeof(floating))
     cdef Py_ssize_t tasks = conv.groups * tiling.blocks * tiling.splits, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
-    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch, 64)
+    cdef size_t size = round_up(tiling.columns + tiling.buffer + tiling.scratch, 64)
     cdef size_t partial = (tiling.splits - 1) * weights  # the first split sums in grad_weight itself
     cdef floating* workspace = <floating*>acquire((threads * size + partial) * sizeof(floating))
     for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
@@ -433,7 +432,6 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
     cdef Py_ssize_t tiles = tiling.image_blocks * tiling.tiles
     cdef Py_ssize_t first = s * tiles // tiling.splits, past = (s + 1) * tiles // tiling.splits
     cdef Py_ssize_t tile, n0, images, l0, positions, P, lda, ldb
-    cdef floating* transposed = workspace + tiling.columns + tiling.buffer
     cdef const floating* a
     cdef const floating* b
     cdef floating* total = grad_weight if s == 0 else partial + (s - 1) * conv.C_out * conv.K
@@ -447,9 +445,9 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
                              workspace + tiling.columns, &lda)
         b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
         P = images * positions
-        transpose(b, ldb, k, P, transposed, k)
-        # (M, k) += (M, P) . (P, k)
-        gemm(False, conv.M, k, P, a, lda, transposed, k, tile > first, total, conv.K, transposed + tiling.transposed)
+        # (M, k) += (M, P) . (k, P)^T
+        gemm(False, True, conv.M, k, P, a, lda, b, ldb, tile > first, total, conv.K,
+             workspace + tiling.columns + tiling.buffer)
 
 
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
@@ -464,4 +462,4 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
         filtering = winograd_sizes(&conv, backward, itemsize)
         return (filtering.pixels + filtering.weights + filtering.scratch) * itemsize
     cdef Tiling tiling = tile_backward_input(&conv, itemsize) if backward else tile_forward(&conv, itemsize)
-    return (tiling.columns + tiling.buffer + tiling.transposed + tiling.scratch) * itemsize
+    return (tiling.columns + tiling.buffer + tiling.scratch) * itemsize

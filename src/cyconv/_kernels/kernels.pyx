@@ -23,7 +23,7 @@ from cyconv import _threads
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
     CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, gemm, gemm_scratch, input_tiles, lanes_of, lay_line, output_row,
-    panel_product, pool_tap, taps_gradient, taps_row, transpose, weight_panel)
+    panel_product, pool_tap, taps_gradient, taps_row, weight_panel)
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"

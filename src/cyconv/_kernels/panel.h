@@ -70,21 +70,6 @@ CYCONV_INLINE void PANEL(load_transposed)(const REAL *in, ptrdiff_t stride,
     for (int half = 1; half < count; half *= 2) PANEL(shuffle)(v, count);
 }
 
-/* out (columns, rows) = the transpose of in (rows, columns). */
-static void PANEL(transpose)(const REAL *in, ptrdiff_t ld_in, ptrdiff_t rows, ptrdiff_t columns, REAL *out,
-                             ptrdiff_t ld_out)
-{
-    const ptrdiff_t whole_rows = rows / LANES * LANES, whole_columns = columns / LANES * LANES;
-    for (ptrdiff_t i = 0; i < whole_rows; i += LANES)
-        for (ptrdiff_t j = 0; j < whole_columns; j += LANES) {
-            PANEL(vector) v[LANES];
-            PANEL(load_transposed)(in + i * ld_in + j, ld_in, v, LANES);
-            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(out + (j + l) * ld_out + i) = v[l];
-        }
-    for (ptrdiff_t i = 0; i < rows; i++)
-        for (ptrdiff_t j = i < whole_rows ? whole_columns : 0; j < columns; j++) out[j * ld_out + i] = in[i * ld_in + j];
-}
-
 /* packed[p][i] = A[i][p] of `rows` rows (zeros below), or of A stored transposed. */
 static void PANEL(pack)(const REAL *a, ptrdiff_t lda, int transposed, int rows, ptrdiff_t k, REAL *packed)
 {
@@ -107,34 +92,80 @@ static void PANEL(pack)(const REAL *a, ptrdiff_t lda, int transposed, int rows, 
         for (int i = 0; i < ROWS; i++) packed[p * ROWS + i] = i < rows ? a[i * lda + p] : 0;
 }
 
-/* C (m, n) := op(A) B, or C + op(A) B, row-major; op(A) is (m, k), stored (k, m) if transposed.
-   scratch: (ROWS + LANES) * PANEL_DEPTH + 3 * ROWS * LANES elements. Each element of C is one sum over p in order, in steps of PANEL_DEPTH:
-   the same bits however C is divided. */
-static void PANEL(gemm)(int transposed, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda,
-                        const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
+/* packed[p][j] = B[p][j] of `columns` columns, at most 3 * LANES (zeros up to a whole vector), or of B stored
+   transposed; rows of packed are 3 * LANES apart. */
+static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, ptrdiff_t columns, ptrdiff_t k,
+                                REAL *packed)
 {
-    REAL *packed = scratch, *edge = packed + ROWS * PANEL_DEPTH, *sums = edge + LANES * PANEL_DEPTH;
-    const ptrdiff_t whole = n / LANES * LANES;
-    for (ptrdiff_t p = 0; p < k; p += PANEL_DEPTH, accumulate = 1) {
-        const ptrdiff_t depth = k - p < PANEL_DEPTH ? k - p : PANEL_DEPTH;
-        const REAL *rows_b = b + p * ldb;
-        for (ptrdiff_t q = 0; whole < n && q < depth; q++) /* the last, partial vector of each row of B */
-            for (ptrdiff_t l = 0; l < LANES; l++)
-                edge[q * LANES + l] = whole + l < n ? rows_b[q * ldb + whole + l] : 0;
-        for (ptrdiff_t i = 0; i < m; i += ROWS) {
-            const int rows = (int)(m - i < ROWS ? m - i : ROWS);
-            PANEL(pack)(a + (transposed ? p * lda + i : i * lda + p), lda, transposed, rows, depth, packed);
-            for (ptrdiff_t j = 0; j < whole; j += 3 * LANES) {
-                const int vectors = (int)(whole - j < 3 * LANES ? (whole - j) / LANES : 3);
-                PANEL(product)(packed, rows_b + j, ldb, depth, c + i * ldc + j, ldc, rows, accumulate, vectors);
+    const ptrdiff_t width = 3 * LANES, whole = columns / LANES * LANES, rest = columns - whole;
+    if (!transposed) {
+        for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
+            if (columns == width)
+                for (int v = 0; v < 3; v++) *(PANEL(memory) *)(packed + v * LANES) = *(const PANEL(memory) *)(b + v * LANES);
+            else {
+                memcpy(packed, b, columns * sizeof(REAL));
+                memset(packed + columns, 0, (width - columns) * sizeof(REAL));
             }
-            if (whole < n) {
-                PANEL(product)(packed, edge, LANES, depth, sums, LANES, rows, 0, 1);
-                for (int r = 0; r < rows; r++)
-                    for (ptrdiff_t l = 0; l < n - whole; l++) {
-                        REAL *target = c + (i + r) * ldc + whole + l;
-                        *target = accumulate ? *target + sums[r * LANES + l] : sums[r * LANES + l];
+        }
+        return;
+    }
+    ptrdiff_t p = 0;
+    for (; p + LANES <= k; p += LANES)
+        for (ptrdiff_t j = 0; j < whole; j += LANES) {
+            PANEL(vector) v[LANES];
+            PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
+            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(packed + (p + l) * width + j) = v[l];
+        }
+    for (; p < k; p++)
+        for (ptrdiff_t j = 0; j < whole; j++) packed[p * width + j] = b[j * ldb + p];
+    if (rest)
+        for (p = 0; p < k; p++)
+            for (ptrdiff_t l = 0; l < LANES; l++) packed[p * width + whole + l] = l < rest ? b[(whole + l) * ldb + p] : 0;
+}
+
+/* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
+   (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
+
+   A panel of B, 3 * LANES columns, is read by every panel of A while in the L1 cache; the panels of A, GEMM_ROWS
+   rows, lie in the L2 cache. Each element of C is one sum over p in order, in steps of PANEL_DEPTH: the same bits
+   however C is divided. */
+static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
+                        ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
+                        REAL *scratch)
+{
+    const ptrdiff_t width = 3 * LANES;
+    REAL *packed_a = scratch, *packed_b = packed_a + GEMM_ROWS * PANEL_DEPTH, *sums = packed_b + width * PANEL_DEPTH;
+    const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
+    for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
+        const ptrdiff_t depth = k - p < most ? k - p : most;
+        for (ptrdiff_t i0 = 0; i0 < m; i0 += GEMM_ROWS) {
+            const ptrdiff_t block = m - i0 < GEMM_ROWS ? m - i0 : GEMM_ROWS;
+            for (ptrdiff_t i = i0; i < i0 + block; i += ROWS)
+                PANEL(pack)(a + (transposed_a ? p * lda + i : i * lda + p), lda, transposed_a,
+                            (int)(m - i < ROWS ? m - i : ROWS), depth, packed_a + (i - i0) * PANEL_DEPTH);
+            for (ptrdiff_t j = 0, columns; j < n; j += columns) {
+                columns = n - j < width ? n - j : n - j > width && n - j <= 4 * LANES ? 2 * LANES : width; /* no lone vector */
+                const int vectors = (int)((columns + LANES - 1) / LANES), partial = columns % LANES != 0;
+                const REAL *panel = transposed_b ? b + j * ldb + p : b + p * ldb + j;
+                ptrdiff_t step = ldb;
+                if (transposed_b || partial || block > 2 * ROWS) { /* few rows read B as fast where it lies */
+                    PANEL(pack_columns)(panel, ldb, transposed_b, columns, depth, packed_b);
+                    panel = packed_b;
+                    step = width;
+                }
+                for (ptrdiff_t i = i0; i < i0 + block; i += ROWS) {
+                    const int rows = (int)(m - i < ROWS ? m - i : ROWS);
+                    const REAL *factors = packed_a + (i - i0) * PANEL_DEPTH;
+                    REAL *target = c + i * ldc + j;
+                    if (!partial) {
+                        PANEL(product)(factors, panel, step, depth, target, ldc, rows, accumulate, vectors);
+                        continue;
                     }
+                    PANEL(product)(factors, panel, step, depth, sums, width, rows, 0, vectors);
+                    for (int r = 0; r < rows; r++)
+                        for (ptrdiff_t l = 0; l < columns; l++)
+                            target[r * ldc + l] = accumulate ? target[r * ldc + l] + sums[r * width + l] : sums[r * width + l];
+                }
             }
         }
     }

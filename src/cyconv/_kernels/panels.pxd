@@ -8,17 +8,16 @@ cdef extern from "vectors.h":
     const int ROWS
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, WINOGRAD_CHANNELS
+    const int WINOGRAD_CHANNELS
+    Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_product(const float*, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
     void cyconv_double_product(const double*, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
                                int, int, int) noexcept nogil
-    void cyconv_float_gemm(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
+    void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_gemm(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
+    void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_transpose(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
-    void cyconv_double_transpose(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
     void cyconv_float_input_tiles(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                   Py_ssize_t, int, Py_ssize_t, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_input_tiles(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
@@ -67,25 +66,16 @@ cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t 
         cyconv_double_product(a, b, width, k, c, ldc, rows, accumulate, vectors)
 
 
-cdef inline void gemm(bint transposed, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
-                      const floating* b, Py_ssize_t ldb, bint accumulate, floating* c, Py_ssize_t ldc,
-                      floating* scratch) noexcept nogil:
-    # C := op(A) B, or C + op(A) B, row-major: op(A) is (m, k), stored (k, m) if transposed, B is (k, n).
+cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
+                      const floating* a, Py_ssize_t lda, const floating* b, Py_ssize_t ldb, bint accumulate,
+                      floating* c, Py_ssize_t ldc, floating* scratch) noexcept nogil:
+    # C := op(A) op(B), or C + op(A) op(B), row-major: op(A) is (m, k), op(B) is (k, n).
     if not CYCONV_PANELS:
-        blas_gemm(transposed, False, m, n, k, a, lda, b, ldb, <floating>accumulate, c, ldc)
+        blas_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, <floating>accumulate, c, ldc)
     elif floating is float:
-        cyconv_float_gemm(transposed, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
+        cyconv_float_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
     else:
-        cyconv_double_gemm(transposed, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
-
-
-cdef inline void transpose(const floating* a, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t columns, floating* out,
-                           Py_ssize_t ld_out) noexcept nogil:
-    # out (columns, rows) = the transpose of A (rows, columns).
-    if floating is float:
-        cyconv_float_transpose(a, lda, rows, columns, out, ld_out)
-    else:
-        cyconv_double_transpose(a, lda, rows, columns, out, ld_out)
+        cyconv_double_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
 
 
 cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:
@@ -93,8 +83,8 @@ cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:
 
 
 cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
-    # Elements that gemm needs: a packed panel of A, a partial vector of B's rows, a block of C.
-    return (ROWS + lanes_of(itemsize)) * PANEL_DEPTH + ROWS * 3 * lanes_of(itemsize)
+    # Elements that gemm needs: packed panels of A and of B, a block of C.
+    return PANEL_SCRATCH(lanes_of(itemsize))
 
 
 cdef inline void input_tiles(const floating* image, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t x,

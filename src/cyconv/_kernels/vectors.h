@@ -38,7 +38,9 @@
 #endif
 #endif
 
-#define PANEL_DEPTH 512 /* a packed panel of A, ROWS x PANEL_DEPTH, stays in the L1 cache */
+#define PANEL_DEPTH 256 /* of one product: a packed panel of B, 3 * LANES columns, stays in the L1 cache */
+#define GEMM_ROWS 128   /* rows of A that are packed at once; a multiple of ROWS */
+#define PANEL_SCRATCH(lanes) (GEMM_ROWS * PANEL_DEPTH + 3 * (lanes) * (PANEL_DEPTH + ROWS))
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
