@@ -17,9 +17,9 @@ cdef int choose(const Conv* conv, algorithm, int which, size_t itemsize):
         return IM2COL
     if algorithm == "auto" and depthwise_applies(conv):
         return DEPTHWISE
-    if which == BACKWARD_WEIGHT or not winograd_applies(conv):
+    if not winograd_applies(conv):
         return IM2COL
-    if algorithm == "winograd" or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
+    if algorithm == "winograd" or filtering_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
         return WINOGRAD
     return IM2COL
 
@@ -31,6 +31,26 @@ cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the making of the columns."""
     cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
     return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) * 1.1 + 0.4)
+
+
+cdef double filtering_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    if which == BACKWARD_WEIGHT:
+        return winograd_weight_cycles(conv, itemsize)
+    return winograd_cycles(conv, which, itemsize)
+
+
+cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Products of vectors and the packing for them; the transforms of pixels and gradients; of the sums."""
+    cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef double rows = <double>s.tiles.N * s.tiles.tile_rows
+    cdef double tiles = rows * s.tiles.tile_columns
+    cdef double M = round_up(conv.M, ROWS), C = round_up(conv.C, lanes)
+    cdef double pixel_passes = ceil_div(conv.M, s.filters), gradient_passes = ceil_div(conv.C, s.channels)
+    cdef double products = TILE_VALUES * tiles * (M * C * 1.1 + (M * gradient_passes + C * pixel_passes) * 4) / lanes
+    cdef double planes = pixel_passes * conv.C + gradient_passes * conv.M
+    cdef double transforms = planes * rows * (300 + 500 * ceil_div(s.tiles.tile_columns, lanes))
+    return conv.groups * (products + transforms + M * C * 60)
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

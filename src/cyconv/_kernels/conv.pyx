@@ -398,6 +398,9 @@ cdef int backward_weight(const Conv* conv, int algorithm,
     if algorithm == DEPTHWISE:
         return depthwise_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
                                          &grad_weight[0, 0, 0, 0])
+    if algorithm == WINOGRAD and winograd_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
+                                                          &grad_weight[0, 0, 0, 0]):
+        return 0
     cdef Tiling tiling = tile_backward_weight(conv, sizeof(floating))
     cdef Py_ssize_t tasks = conv.groups * tiling.blocks * tiling.splits, t
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, tasks)
@@ -460,6 +463,6 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
     cdef Winograd filtering
     if algorithm == WINOGRAD:
         filtering = winograd_sizes(&conv, backward, itemsize)
-        return (filtering.pixels + filtering.weights + filtering.scratch) * itemsize
+        return table_bytes(&filtering) + (filtering.pixels + filtering.weights + filtering.scratch) * itemsize
     cdef Tiling tiling = tile_backward_input(&conv, itemsize) if backward else tile_forward(&conv, itemsize)
     return (tiling.columns + tiling.buffer + tiling.scratch) * itemsize

@@ -22,14 +22,15 @@ from cyconv import _threads
 
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, gemm, gemm_scratch, input_tiles, lanes_of, lay_line, output_row,
-    panel_product, pool_tap, taps_gradient, taps_row, weight_panel)
+    CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, cyconv_tile, gemm, gemm_scratch, lanes_of, lay_line, lay_strip_row,
+    output_tiles, panel_product, pool_tap, tap_sums, taps_gradient, taps_row, tile_values, weight_panel)
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
 include "im2col.pyx"
 include "conv.pyx"
 include "winograd.pyx"
+include "winograd_weight.pyx"
 include "depthwise.pyx"
 include "algorithm.pyx"
 include "pool.pyx"

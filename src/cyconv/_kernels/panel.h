@@ -50,7 +50,7 @@ static void PANEL(product)(
    It rotates the bits of an element's index by one, so log2(count) of them transpose (count, LANES). */
 CYCONV_INLINE void PANEL(shuffle)(PANEL(vector) *v, const int count)
 {
-    PANEL(vector) out[LANES > ROWS ? LANES : ROWS];
+    PANEL(vector) out[LANES > 8 ? LANES : 8];
 #pragma GCC unroll 16
     for (int i = 0; i < count / 2; i++) {
         out[2 * i] = SHUFFLE_LOW(v[i], v[i + count / 2]);

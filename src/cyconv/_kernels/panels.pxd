@@ -18,18 +18,25 @@ cdef extern from "vectors.h":
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_input_tiles(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                                  Py_ssize_t, int, Py_ssize_t, float*, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_input_tiles(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                                   Py_ssize_t, int, Py_ssize_t, double*, Py_ssize_t, double*) noexcept nogil
+    ctypedef struct cyconv_tile:
+        Py_ssize_t pixel, output
+        int rows, columns, whole
+    void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, float*,
+                                  Py_ssize_t, Py_ssize_t) noexcept nogil
+    void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,
+                                   Py_ssize_t, Py_ssize_t) noexcept nogil
+    void cyconv_float_lay_strip_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_lay_strip_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
+    int cyconv_double_tap_sums(const double*, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
     void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, float*,
                                     Py_ssize_t, float*) noexcept nogil
     void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, double*,
                                     Py_ssize_t, double*) noexcept nogil
-    int cyconv_float_output_row(const float*, Py_ssize_t, Py_ssize_t, int, float, float*, Py_ssize_t,
-                                Py_ssize_t, Py_ssize_t) noexcept nogil
-    int cyconv_double_output_row(const double*, Py_ssize_t, Py_ssize_t, int, double, double*, Py_ssize_t,
-                                 Py_ssize_t, Py_ssize_t) noexcept nogil
+    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, float*,
+                                  Py_ssize_t) noexcept nogil
+    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, double*,
+                                   Py_ssize_t) noexcept nogil
     void cyconv_float_line(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_line(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_float_taps_row(float**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, float, int, float*, Py_ssize_t) noexcept nogil
@@ -87,13 +94,28 @@ cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
     return PANEL_SCRATCH(lanes_of(itemsize))
 
 
-cdef inline void input_tiles(const floating* image, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t x,
-                             Py_ssize_t rows, Py_ssize_t count, int m, Py_ssize_t room, floating* values, Py_ssize_t plane,
-                             floating* scratch) noexcept nogil:
+cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyconv_tile* tiles, Py_ssize_t count,
+                             int m, bint gradient, floating* values, Py_ssize_t plane, Py_ssize_t panel) noexcept nogil:
     if floating is float:
-        cyconv_float_input_tiles(image, H, W, y, x, rows, count, m, room, values, plane, scratch)
+        cyconv_float_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
     else:
-        cyconv_double_input_tiles(image, H, W, y, x, rows, count, m, room, values, plane, scratch)
+        cyconv_double_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
+
+
+cdef inline void lay_strip_row(const floating* row, Py_ssize_t W, Py_ssize_t x, Py_ssize_t length,
+                               floating* line) noexcept nogil:
+    if floating is float:
+        cyconv_float_lay_strip_row(row, W, x, length, line)
+    else:
+        cyconv_double_lay_strip_row(row, W, x, length, line)
+
+
+cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t channels, int r,
+                          floating* grad_weight) noexcept nogil:
+    if floating is float:
+        return cyconv_float_tap_sums(sums, plane, channels, r, grad_weight)
+    else:
+        return cyconv_double_tap_sums(sums, plane, channels, r, grad_weight)
 
 
 cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_ssize_t weight_in, int filters,
@@ -105,12 +127,12 @@ cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_
         cyconv_double_weight_panel(weight, weight_out, weight_in, filters, channels, r, flipped, values, plane, packed)
 
 
-cdef inline bint output_row(const floating* values, Py_ssize_t plane, Py_ssize_t count, int m, floating bias,
-                            floating* output, Py_ssize_t W_out, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count,
+                              int m, floating bias, floating* output, Py_ssize_t W_out) noexcept nogil:
     if floating is float:
-        return cyconv_float_output_row(values, plane, count, m, bias, output, W_out, rows, columns)
+        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, output, W_out)
     else:
-        return cyconv_double_output_row(values, plane, count, m, bias, output, W_out, rows, columns)
+        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, output, W_out)
 
 
 cdef inline void lay_line(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t spread,

@@ -44,6 +44,12 @@
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
+typedef struct { /* one tile of Winograd's filtering */
+    ptrdiff_t pixel, output; /* of its first pixel: in the strip of the input; in the output's channel */
+    int rows, columns;       /* of outputs that exist */
+    int whole;               /* tiles with all their columns from here on, side by side */
+} cyconv_tile;
+
 /* Elements of two vectors in turn, from their lower or their upper halves. */
 #define LOW_1(a, b) (a)
 #define HIGH_1(a, b) (b)

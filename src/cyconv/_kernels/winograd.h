@@ -3,9 +3,13 @@
    y = A^T [(G g) * (B^T d)] in each direction (Winograd, 1980; Lavin and Gray, 2016), made from the points
    0, +-P, +-Q, infinity by the Toom-Cook construction. P = 5/8 and Q = 3/2 keep the matrices small: the
    largest error in float32 is a third of that of the usual +-1, +-2. The pairs +-p share their even and odd
-   halves. Loops run along a row of tiles, LANES at a time. Included once for each type, after panel.h. */
+   halves. Loops run along tiles, LANES at a time, of whatever rows and images. Included once for each type, after
+   panel.h. */
 
 typedef REAL PANEL(filters) VECTOR_OF(ROWS);
+#if LANES > 8
+typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
+#endif
 
 /* B^T d: six pixels to six values, elementwise on vectors. */
 #define WINOGRAD_INPUT(type, d, v)                                                                        \
@@ -56,78 +60,101 @@ typedef REAL PANEL(filters) VECTOR_OF(ROWS);
         u[5] = g[r - 1];                                                                            \
     } while (0)
 
-/* One image row under `count` tiles, m pixels apart: horizontal[6][padded] = B^T along the row.
-   row is NULL in the padding; x is the image column of the first tile's first pixel. */
-static void PANEL(input_row)(const REAL *row, ptrdiff_t W, ptrdiff_t x, ptrdiff_t count, ptrdiff_t padded, int m,
-                             REAL *line, REAL *phases, REAL *horizontal)
+/* A y: m gradients to six values, the transpose of WINOGRAD_OUTPUT. */
+#define WINOGRAD_GRAD(type, y, v, m)                                                                \
+    do {                                                                                            \
+        const REAL p2 = WP * WP, q2 = WQ * WQ;                                                      \
+        type even_p = y[0], odd_p = WP * y[1], even_q = y[0], odd_q = WQ * y[1];                    \
+        if (m == 4) {                                                                               \
+            even_p += p2 * y[2];                                                                    \
+            even_q += q2 * y[2];                                                                    \
+            odd_p += WP * p2 * y[3];                                                                \
+            odd_q += WQ * q2 * y[3];                                                                \
+        }                                                                                           \
+        v[0] = y[0];                                                                                \
+        v[1] = even_p + odd_p;                                                                      \
+        v[2] = even_p - odd_p;                                                                      \
+        v[3] = even_q + odd_q;                                                                      \
+        v[4] = even_q - odd_q;                                                                      \
+        v[5] = y[m - 1];                                                                            \
+    } while (0)
+
+/* G^T u: six values to r weights, the transpose of WINOGRAD_WEIGHT. */
+#define WINOGRAD_TAPS(type, u, g, r)                                                                \
+    do {                                                                                            \
+        const REAL p2 = WP * WP, q2 = WQ * WQ;                                                      \
+        const REAL zero = 1 / (p2 * q2), at_p = 1 / (2 * p2 * (p2 - q2)), at_q = 1 / (2 * q2 * (q2 - p2)); \
+        const type even_p = at_p * (u[1] + u[2]), odd_p = at_p * WP * (u[1] - u[2]);                \
+        const type even_q = at_q * (u[3] + u[4]), odd_q = at_q * WQ * (u[3] - u[4]);                \
+        g[0] = zero * u[0] + even_p + even_q;                                                       \
+        g[1] = odd_p + odd_q;                                                                       \
+        g[2] = p2 * even_p + q2 * even_q;                                                           \
+        if (r == 5) {                                                                               \
+            g[3] = p2 * odd_p + q2 * odd_q;                                                         \
+            g[4] = p2 * p2 * even_p + q2 * q2 * even_q;                                             \
+        }                                                                                           \
+        g[r - 1] += u[5];                                                                           \
+    } while (0)
+
+/* The pixels first[l] + 0..7, l < LANES, as eight vectors: v[j] holds pixel j of every tile. */
+CYCONV_INLINE void PANEL(gather)(const REAL *const *first, ptrdiff_t offset, PANEL(vector) *v)
 {
-    if (row == NULL) {
-        memset(horizontal, 0, 6 * padded * sizeof(REAL));
-        return;
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; i++) {
+#if LANES > 8 /* two tiles in a vector */
+        const PANEL(eight) a = *(const PANEL(eight) *)(first[2 * i] + offset);
+        const PANEL(eight) b = *(const PANEL(eight) *)(first[2 * i + 1] + offset);
+        v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+#else
+        v[i] = *(const PANEL(memory) *)(first[i * LANES / 8] + offset + i * LANES % 8);
+#endif
     }
-    const ptrdiff_t length = m * count + 6 - m;
-    const ptrdiff_t first = x < 0 ? (-x < length ? -x : length) : 0;
-    const ptrdiff_t inside = W - x < length ? W - x : length;
-    const ptrdiff_t past = inside > first ? inside : first;
-    memset(line, 0, first * sizeof(REAL));
-    if (past > first) memcpy(line + first, row + x + first, (past - first) * sizeof(REAL));
-    memset(line + past, 0, (m * (padded + LANES) - past) * sizeof(REAL));
-    /* pixel j of tile t is phases[j % m][t + j / m] */
-    const ptrdiff_t stride = padded + LANES;
-    for (ptrdiff_t t = 0; t < stride; t += LANES) {
-        PANEL(vector) v[ROWS > 4 ? ROWS : 4];
-        for (int j = 0; j < m; j++) v[j] = *(const PANEL(memory) *)(line + m * t + j * LANES);
 #pragma GCC unroll 4
-        for (int lanes = 1; lanes < LANES; lanes *= 2) {
-            if (m == 4) PANEL(shuffle)(v, 4);
-            else PANEL(shuffle)(v, 2);
+    for (int lanes = 1; lanes < LANES; lanes *= 2) PANEL(shuffle)(v, 8);
+}
+
+CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
+                                          const int m, const int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
+{
+    for (ptrdiff_t t = 0; t < count; t += LANES) {
+        PANEL(vector) half[6][6], v[8], out[6];
+        const REAL *first[LANES];
+        for (int l = 0; l < LANES; l++) first[l] = strip + tiles[t + l].pixel;
+        for (int i = 0; i < (gradient ? m : 6); i++) {
+            PANEL(gather)(first, i * length, v);
+            if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
+            else WINOGRAD_INPUT(PANEL(vector), v, out);
+            for (int j = 0; j < 6; j++) half[j][i] = out[j];
         }
-        for (int j = 0; j < m; j++) *(PANEL(memory) *)(phases + j * stride + t) = v[j];
-    }
-    for (ptrdiff_t t = 0; t < padded; t += LANES) {
-        PANEL(vector) d[6], v[6];
-        for (int j = 0; j < 6; j++) d[j] = *(const PANEL(memory) *)(phases + j % m * stride + t + j / m);
-        WINOGRAD_INPUT(PANEL(vector), d, v);
-        for (int j = 0; j < 6; j++) *(PANEL(memory) *)(horizontal + j * padded + t) = v[j];
+        REAL *target = values + t / (3 * LANES) * panel + t % (3 * LANES);
+        for (int j = 0; j < 6; j++) {
+            if (gradient) WINOGRAD_GRAD(PANEL(vector), half[j], out, m);
+            else WINOGRAD_INPUT(PANEL(vector), half[j], out);
+            for (int i = 0; i < 6; i++) *(PANEL(memory) *)(target + (i * 6 + j) * plane) = out[i];
+        }
     }
 }
 
-/* One row of tiles: values[36][plane] = B^T down the six rows of horizontal values. A partial vector at the end
-   is stored whole where there is `room`: the next row of tiles is written over it. */
-static void PANEL(input_column)(REAL *const horizontal[6], ptrdiff_t count, ptrdiff_t padded, ptrdiff_t room,
-                                REAL *values, ptrdiff_t plane)
+/* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients. Tile t's first
+   pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
+   whole vector. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
+static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count, int m,
+                               int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
 {
-    for (int j = 0; j < 6; j++)
-        for (ptrdiff_t t = 0; t < count; t += LANES) {
-            PANEL(vector) d[6], v[6];
-            for (int i = 0; i < 6; i++) d[i] = *(const PANEL(memory) *)(horizontal[i] + j * padded + t);
-            WINOGRAD_INPUT(PANEL(vector), d, v);
-            REAL *target = values + j * plane + t;
-            if (room - t >= LANES)
-                for (int i = 0; i < 6; i++) *(PANEL(memory) *)(target + i * 6 * plane) = v[i];
-            else
-                for (int i = 0; i < 6; i++) memcpy(target + i * 6 * plane, &v[i], (count - t) * sizeof(REAL));
-        }
+    if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 4, 0, values, plane, panel); /* for any m */
+    else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, panel);
+    else PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
 }
 
-/* Tiles of one channel: `rows` rows of `count` tiles, the first at pixel (y, x) of its image.
-   values[36][plane], tile t of row i at i * count + t, `room` elements in all;
-   scratch: 48 * padded + 2 * m * (padded + LANES) elements. */
-static void PANEL(input_tiles)(const REAL *image, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y, ptrdiff_t x, ptrdiff_t rows,
-                               ptrdiff_t count, int m, ptrdiff_t room, REAL *values, ptrdiff_t plane,
-                               REAL *scratch)
+/* line[i] = row[x + i], or 0 outside the row; row is NULL in the padding. */
+static void PANEL(lay_strip_row)(const REAL *row, ptrdiff_t W, ptrdiff_t x, ptrdiff_t length, REAL *line)
 {
-    const ptrdiff_t padded = (count + LANES - 1) / LANES * LANES;
-    REAL *line = scratch + 8 * 6 * padded, *phases = line + m * (padded + LANES);
-    ptrdiff_t next = y;
-    for (ptrdiff_t i = 0; i < rows; i++, y += m) {
-        REAL *horizontal[6];
-        for (; next < y + 6; next++) /* neighbouring tiles share 6 - m rows */
-            PANEL(input_row)(next < 0 || next >= H ? NULL : image + next * W, W, x, count, padded, m, line, phases,
-                             scratch + (next & 7) * 6 * padded);
-        for (int j = 0; j < 6; j++) horizontal[j] = scratch + ((y + j) & 7) * 6 * padded;
-        PANEL(input_column)(horizontal, count, padded, room - i * count, values + i * count, plane);
-    }
+    const ptrdiff_t first = x < 0 ? (-x < length ? -x : length) : 0;
+    const ptrdiff_t inside = row == NULL ? 0 : W - x < length ? W - x : length;
+    const ptrdiff_t past = inside > first ? inside : first;
+    for (ptrdiff_t i = 0; i < first; i++) line[i] = 0;
+    if (past > first) memcpy(line + first, row + x + first, (past - first) * sizeof(REAL));
+    for (ptrdiff_t i = past; i < length; i++) line[i] = 0;
 }
 
 /* ROWS filters of `channels` input channels, G g G^T: values[36][plane], rows of ROWS for each channel.
@@ -162,48 +189,83 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
     }
 }
 
-/* One row of `count` tiles of one output channel: A^T v A + bias into the m output rows that exist.
-   Returns whether every value is finite. */
-static int PANEL(output_row)(const REAL *values, ptrdiff_t plane, ptrdiff_t count, int m, REAL bias, REAL *output,
-                             ptrdiff_t W_out, ptrdiff_t rows, ptrdiff_t columns)
+CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
+                                      const int m, REAL bias, REAL *output, ptrdiff_t W_out)
 {
     PANEL(vector) check; /* 0 * NaN and 0 * infinity are NaN */
-    REAL rest = 0;
     memset(&check, 0, sizeof check);
     for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) half[4][6], v[6], y[ROWS > 4 ? ROWS : 4];
+        PANEL(vector) half[4][6], v[6], y[8];
         for (int j = 0; j < 6; j++) {
             for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + (i * 6 + j) * plane + t);
-            if (m == 4) WINOGRAD_OUTPUT(PANEL(vector), v, y, 4);
-            else WINOGRAD_OUTPUT(PANEL(vector), v, y, 2);
+            WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
             for (int i = 0; i < m; i++) half[i][j] = y[i];
         }
-        const ptrdiff_t valid = columns - m * t < m * LANES ? columns - m * t : m * LANES;
-        for (int i = 0; i < rows; i++) {
-            REAL *target = output + i * W_out + m * t;
-            /* y[j] holds pixel j of every tile: shuffled, they are in the order of the row */
-            if (m == 4) {
-                WINOGRAD_OUTPUT(PANEL(vector), half[i], y, 4);
-                PANEL(shuffle)(y, 4);
-                PANEL(shuffle)(y, 4);
-            } else {
-                WINOGRAD_OUTPUT(PANEL(vector), half[i], y, 2);
-                PANEL(shuffle)(y, 2);
-            }
+        const int tiles_here = (int)(count - t < LANES ? count - t : LANES);
+        for (int i = 0; i < m; i++) {
+            WINOGRAD_OUTPUT(PANEL(vector), half[i], y, m);
             for (int j = 0; j < m; j++) {
-                const ptrdiff_t left = valid - j * LANES;
                 y[j] += bias;
-                if (left >= LANES) {
-                    *(PANEL(memory) *)(target + j * LANES) = y[j];
-                    check += 0 * y[j];
-                } else
-                    for (ptrdiff_t l = 0; l < left; l++) {
-                        target[j * LANES + l] = ((REAL *)&y[j])[l];
-                        rest += 0 * ((REAL *)&y[j])[l];
-                    }
+                check += 0 * y[j];
+            }
+            /* y[j] holds pixel j of every tile: shuffled, a tile's pixels are neighbours, and tiles in order */
+            PANEL(shuffle)(y, m);
+            if (m == 4) PANEL(shuffle)(y, m);
+            const REAL *pixels = (const REAL *)y;
+            REAL *row = output + i * W_out;
+            if (tiles[t].whole >= LANES) { /* one row of whole tiles */
+                if (i < tiles[t].rows)
+                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(row + tiles[t].output + j * LANES) = y[j];
+                continue;
+            }
+            for (int l = 0; l < tiles_here; l++) {
+                const cyconv_tile *tile = tiles + t + l;
+                if (i >= tile->rows) continue;
+                if (tile->columns == m) memcpy(row + tile->output, pixels + l * m, m * sizeof(REAL));
+                else
+                    for (int j = 0; j < tile->columns; j++) row[tile->output + j] = pixels[l * m + j];
             }
         }
     }
+    REAL rest = 0;
     for (int l = 0; l < LANES; l++) rest += ((REAL *)&check)[l];
     return rest == 0;
+}
+
+/* `count` tiles of one output channel: A^T v A + bias into the output pixels that exist. values[36][plane] are readable
+   to a whole vector. Returns whether every value is finite. */
+static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count, int m,
+                               REAL bias, REAL *output, ptrdiff_t W_out)
+{
+    return m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, output, W_out)
+                  : PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, output, W_out);
+}
+
+/* The gradient of one filter, G^T u G: sums[36][plane] of `channels` channels (readable to a whole vector) to
+   grad_weight[channel][r][r]. Returns whether every value is finite. */
+static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t channels, int r, REAL *grad_weight)
+{
+    REAL check = 0; /* 0 * NaN and 0 * infinity are NaN */
+    for (ptrdiff_t c = 0; c < channels; c += LANES) {
+        PANEL(vector) half[5][6], u[6], g[5], taps[25];
+        for (int j = 0; j < 6; j++) {
+            for (int i = 0; i < 6; i++) u[i] = *(const PANEL(memory) *)(sums + (i * 6 + j) * plane + c);
+            if (r == 3) WINOGRAD_TAPS(PANEL(vector), u, g, 3);
+            else WINOGRAD_TAPS(PANEL(vector), u, g, 5);
+            for (int i = 0; i < r; i++) half[i][j] = g[i];
+        }
+        for (int i = 0; i < r; i++) {
+            if (r == 3) WINOGRAD_TAPS(PANEL(vector), half[i], g, 3);
+            else WINOGRAD_TAPS(PANEL(vector), half[i], g, 5);
+            for (int j = 0; j < r; j++) taps[i * r + j] = g[j];
+        }
+        const ptrdiff_t valid = channels - c < LANES ? channels - c : LANES;
+        for (ptrdiff_t l = 0; l < valid; l++)
+            for (int tap = 0; tap < r * r; tap++) {
+                const REAL value = ((const REAL *)&taps[tap])[l];
+                grad_weight[(c + l) * r * r + tap] = value;
+                check += 0 * value;
+            }
+    }
+    return check == 0;
 }

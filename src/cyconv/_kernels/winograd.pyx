@@ -12,6 +12,8 @@ cdef Py_ssize_t PIXEL_BYTES = 4 << 20  # transformed pixels of one block of tile
 cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
 cdef Py_ssize_t CHAIN = 128            # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
+cdef Py_ssize_t MOST_TILES = 2048      # in one block
+cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
 
 
 cdef struct Winograd:
@@ -42,10 +44,35 @@ cdef bint winograd_applies(const Conv* conv) noexcept nogil:
             and max(w.pad_top, w.pad_left) < w.kernel_h)
 
 
+cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
+    """Rows and columns of a block of about `most` tiles: whole rows of tiles, or a part of one."""
+    most = max(lanes, most)
+    s.columns = min(s.tile_columns, most, MOST_COLUMNS)
+    s.rows = 1
+    if s.columns == s.tile_columns:
+        s.rows = max(1, min(s.N * s.tile_rows, most // s.columns))
+        s.rows = max(1, ceil_div(s.N * s.tile_rows, max(1, ceil_div(s.N * s.tile_rows, s.rows))))  # N may be 0
+
+
+cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
+    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide.
+    return s.m * columns + 8 - s.m
+
+
+cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
+    # The rows of the images in a block, each with the 6 - m rows that its last tiles reach into.
+    return (s.rows * s.m + ceil_div(s.rows + s.tile_rows, s.tile_rows) * (6 - s.m)) * strip_length(s, s.columns)
+
+
+cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
+    # Of the table of a block's tiles, filled up to a whole vector.
+    return round_up((s.rows * s.columns + 16) * sizeof(cyconv_tile), 64)
+
+
 cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsize) noexcept nogil:
     cdef Winograd s
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t lanes = lanes_of(itemsize), tiles
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
     memset(&s, 0, sizeof(Winograd))
     s.N = conv.N
     s.r = <int>conv.window.kernel_h
@@ -65,18 +92,13 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
         s.weight_out, s.weight_in, s.flipped = conv.C * taps, taps, False
     s.tile_rows = ceil_div(s.H_out, s.m)
     s.tile_columns = ceil_div(s.W_out, s.m)
-    tiles = max(lanes, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), 1 << 14) // (3 * lanes) * (3 * lanes))
-    s.columns = min(s.tile_columns, tiles, MOST_COLUMNS)
-    s.rows = 1
-    if s.columns == s.tile_columns:
-        s.rows = max(1, min(s.N * s.tile_rows, tiles // s.columns))
-        s.rows = max(1, ceil_div(s.N * s.tile_rows, max(1, ceil_div(s.N * s.tile_rows, s.rows))))  # N may be 0
+    block_of_tiles(&s, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
     s.group = max(1, min(4, ceil_div(s.M, ROWS), GROUP_BYTES // (TILE_VALUES * s.C * ROWS * itemsize)))
-    s.span = 6 * lanes
-    s.pixels = TILE_VALUES * apart(s.C * round_up(s.rows * s.columns, lanes))
+    s.span = SPAN_BYTES // itemsize
+    s.pixels = TILE_VALUES * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
     s.weights = s.group * TILE_VALUES * apart(s.C * ROWS)
-    s.scratch = max(TILE_VALUES * apart(s.group * ROWS * s.span) + lanes, (48 + 2 * s.m) * (round_up(s.columns, lanes) + lanes))
-    s.scratch = round_up(max(s.scratch, taps * ROWS * WINOGRAD_CHANNELS), 64)
+    s.scratch = max(strip_size(&s), TILE_VALUES * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
+    s.scratch = round_up(s.scratch, 64)
     return s
 
 
@@ -85,23 +107,23 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
     """Fill `outputs`; returns 0 where a value is not finite, and the direct sum must decide which are."""
     cdef Winograd s = winograd_sizes(conv, backward, sizeof(floating))
     cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, 1 << 20)
-    cdef floating* workspace = <floating*>acquire(
-        (s.pixels + threads * (s.weights + s.scratch)) * sizeof(floating))
+    cdef char* workspace = acquire(
+        table_bytes(&s) + (s.pixels + threads * (s.weights + s.scratch)) * sizeof(floating))
     cdef Py_ssize_t g
     cdef bint finite = True
     for g in range(conv.groups):
         finite = finite and winograd_group(
             &s, threads, images + g * s.C * s.H * s.W, weight + g * conv.M * conv.K,
-            bias + g * s.M if bias != NULL else NULL, outputs + g * s.M * s.H_out * s.W_out, workspace)
+            bias + g * s.M if bias != NULL else NULL, outputs + g * s.M * s.H_out * s.W_out, <cyconv_tile*>workspace,
+            <floating*>(workspace + table_bytes(&s)))
     cyconv_release(workspace)
     return finite
 
 
 cdef bint winograd_group(const Winograd* s, int threads, const floating* images, const floating* weight,
-                         const floating* bias, floating* outputs, floating* workspace):
+                         const floating* bias, floating* outputs, cyconv_tile* tiles, floating* workspace):
     cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS)
-    cdef Py_ssize_t row, column, rows, columns, tiles, padded, parts, t, bad = 0
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating))
+    cdef Py_ssize_t row, column, rows, columns, count, parts, t, bad = 0
     cdef size_t size = s.weights + s.scratch
     cdef floating* pixels = workspace
     workspace += s.pixels
@@ -111,48 +133,81 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
         column = 0
         while column < s.tile_columns:
             columns = min(s.columns, s.tile_columns - column)
-            tiles = rows * columns
-            padded = round_up(tiles, lanes)
+            count = rows * columns
+            lay_tiles(s, row, rows, column, columns, tiles)
             # few panels: divide the tiles too, though each part transforms the weights again
-            parts = max(1, min(ceil_div(TASKS, panels), padded // s.span))
+            parts = max(1, min(ceil_div(TASKS, panels), count // s.span))
             for t in prange(s.C, num_threads=threads, schedule="dynamic", nogil=True):
-                winograd_pixels(s, images, t, row, rows, column, columns, padded, pixels,
-                                workspace + threadid() * size)
+                winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels, workspace + threadid() * size)
             for t in prange(panels * parts, num_threads=threads, schedule="dynamic", nogil=True):
-                bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, row, column, columns, tiles, padded,
-                                      pixels, weight, bias, outputs, workspace + threadid() * size)
+                bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
+                                        bias, outputs, workspace + threadid() * size)
             column += columns
         row += rows
     return bad == 0
 
 
-cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
-                          Py_ssize_t column, Py_ssize_t columns, Py_ssize_t padded, floating* pixels,
-                          floating* scratch) noexcept nogil:
-    """pixels[36, c, tile] = B^T d B of one channel; the rows of tiles may span several images."""
-    cdef Py_ssize_t plane = apart(s.C * padded), done = 0, n, first, count, v
-    cdef floating* values = pixels + c * padded
+cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                    cyconv_tile* tiles) noexcept nogil:
+    """Where each tile of a block lies in the strip and in the output; the last is repeated to fill a vector."""
+    cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, strip_row = -s.m
+    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column)  # tiles with all their columns
+    for i in range(rows):
+        n = (row + i) // s.tile_rows
+        y = (row + i) % s.tile_rows * s.m
+        strip_row += s.m if y > 0 or i == 0 else 6  # between images, the rows that tiles reach into
+        for j in range(columns):
+            tiles.pixel = strip_row * length + j * s.m
+            tiles.output = n * s.output_stride + y * s.W_out + (column + j) * s.m
+            tiles.rows = <int>min(s.m, s.H_out - y)
+            tiles.columns = <int>min(s.m, s.W_out - (column + j) * s.m)
+            tiles.whole = <int>max(0, whole - j)
+            tiles += 1
+    for i in range(16):
+        tiles[i] = (tiles - 1)[0]
+
+
+cdef void lay_strip(const Winograd* s, bint gradient, const floating* plane, Py_ssize_t row, Py_ssize_t rows,
+                    Py_ssize_t column, Py_ssize_t columns, floating* strip) noexcept nogil:
+    """The pixels under a block of tiles of one channel, image by image, padded with zeros.
+
+    `plane` is the channel's in the first image; with `gradient`, the planes are those of the output.
+    """
+    cdef Py_ssize_t length = strip_length(s, columns), done = 0, n, first, count, y, i
+    cdef Py_ssize_t H = s.H_out if gradient else s.H, W = s.W_out if gradient else s.W
+    cdef Py_ssize_t pad_top = 0 if gradient else s.pad_top, pad_left = 0 if gradient else s.pad_left
+    cdef const floating* image
     while done < rows:
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
         count = min(rows - done, s.tile_rows - first)
-        input_tiles(images + n * s.image_stride + c * s.H * s.W, s.H, s.W, first * s.m - s.pad_top,
-                    column * s.m - s.pad_left, count, columns, s.m, padded - done * columns,
-                    values + done * columns, plane, scratch)
+        image = plane + n * (s.output_stride if gradient else s.image_stride)
+        for i in range(count * s.m + 6 - s.m):
+            y = first * s.m - pad_top + i
+            lay_strip_row(image + y * W if 0 <= y < H else NULL, W, column * s.m - pad_left, length, strip)
+            strip += length
         done += count
-    for v in range(TILE_VALUES):
-        memset(values + v * plane + rows * columns, 0, (padded - rows * columns) * sizeof(floating))
 
 
-cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts, Py_ssize_t row,
-                         Py_ssize_t column, Py_ssize_t columns, Py_ssize_t tiles, Py_ssize_t padded,
-                         const floating* pixels, const floating* weight, const floating* bias, floating* outputs,
-                         floating* workspace) noexcept nogil:
+cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
+                          Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* pixels,
+                          floating* strip) noexcept nogil:
+    """pixels[36, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
+    cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), count = rows * columns
+    lay_strip(s, False, images + c * s.H * s.W, row, rows, column, columns, strip)
+    tile_values(strip, strip_length(s, columns), tiles, count, s.m, False, pixels + c * width,
+                apart(s.C * round_up(count, width)), s.C * width)
+
+
+cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts,
+                           const cyconv_tile* tiles, Py_ssize_t count, const floating* pixels, const floating* weight,
+                           const floating* bias, floating* outputs, floating* workspace) noexcept nogil:
     """Filters m.. at one part of the tiles; returns whether a value is not finite."""
     cdef floating* weights = workspace               # [panel, 36, c, ROWS] = G g G^T
     cdef floating* products = workspace + s.weights  # [36, filter, span]
     cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m)
-    cdef Py_ssize_t spans = ceil_div(padded, s.span), panels = ceil_div(filters, ROWS), i, c, p
+    cdef Py_ssize_t spans = ceil_div(count, s.span), panels = ceil_div(filters, ROWS)
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), i, c, p, f, first, past
     cdef bint finite = True
     for p in range(panels):
         c = 0
@@ -162,9 +217,11 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
                          weights + p * TILE_VALUES * apart(s.C * ROWS) + c * ROWS, apart(s.C * ROWS), products)
             c += WINOGRAD_CHANNELS
     for i in range(part * spans // parts, (part + 1) * spans // parts):
-        winograd_products(s, panels, i * s.span, min(padded, (i + 1) * s.span), padded, pixels, weights, products)
-        finite &= winograd_outputs(s, m, filters, i * s.span, min(tiles, (i + 1) * s.span), row, column, columns,
-                                   products, bias, outputs)
+        first, past = i * s.span, min(count, (i + 1) * s.span)
+        winograd_products(s, panels, first, past, round_up(count, 3 * lanes), pixels, weights, products)
+        for f in range(filters):
+            finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first, s.m,
+                                   bias[m + f] if bias != NULL else 0, outputs + (m + f) * s.H_out * s.W_out, s.W_out)
     return not finite
 
 
@@ -172,42 +229,18 @@ cdef void winograd_products(const Winograd* s, Py_ssize_t panels, Py_ssize_t fir
                             Py_ssize_t padded, const floating* pixels, const floating* weights,
                             floating* products) noexcept nogil:
     """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for the 36 values v."""
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, p, c, vectors
-    cdef const floating* a
-    cdef const floating* b
-    cdef floating* target
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, p, c
+    cdef const floating* panel
     for v in range(TILE_VALUES):
         t = first
         while t < past:
-            vectors = min(3, (past - t) // lanes)
-            for p in range(panels):
-                a = weights + (p * TILE_VALUES + v) * apart(s.C * ROWS)
-                b = pixels + v * apart(s.C * padded) + t
-                target = products + v * apart(s.group * ROWS * s.span) + p * ROWS * s.span + t - first
-                c = 0
-                while c < s.C:
-                    panel_product(a + c * ROWS, b + c * padded, padded, min(CHAIN, s.C - c), target, s.span, ROWS,
-                                  c > 0, <int>vectors)
-                    c += CHAIN
-            t += vectors * lanes
-
-
-cdef bint winograd_outputs(const Winograd* s, Py_ssize_t m, Py_ssize_t filters, Py_ssize_t first, Py_ssize_t past,
-                           Py_ssize_t row, Py_ssize_t column, Py_ssize_t columns, const floating* products,
-                           const floating* bias, floating* outputs) noexcept nogil:
-    """A^T v A of the tiles first..past of a block, by rows of tiles; returns whether all values are finite."""
-    cdef Py_ssize_t f, t, n, y, x, count
-    cdef bint finite = True
-    for f in range(filters):
-        t = first
-        while t < past:
-            count = min(columns - t % columns, past - t)
-            n = (row + t // columns) // s.tile_rows
-            y = (row + t // columns) % s.tile_rows * s.m
-            x = (column + t % columns) * s.m
-            finite &= output_row(products + f * s.span + t - first, apart(s.group * ROWS * s.span), count, s.m,
-                                 bias[m + f] if bias != NULL else 0,
-                                 outputs + n * s.output_stride + ((m + f) * s.H_out + y) * s.W_out + x, s.W_out,
-                                 min(s.m, s.H_out - y), min(count * s.m, s.W_out - x))
-            t += count
-    return finite
+            panel = pixels + v * apart(s.C * padded) + t * s.C
+            c = 0
+            while c < s.C:
+                for p in range(panels):
+                    panel_product(weights + (p * TILE_VALUES + v) * apart(s.C * ROWS) + c * ROWS, panel + c * 3 * lanes,
+                                  3 * lanes, min(CHAIN, s.C - c),
+                                  products + v * apart(s.group * ROWS * s.span) + p * ROWS * s.span + t - first, s.span,
+                                  ROWS, c > 0, <int>min(3, ceil_div(past - t, lanes)))
+                c += CHAIN
+            t += 3 * lanes

@@ -1,0 +1,108 @@
+# Winograd's gradient of the weight: the transpose of winograd.pyx. For each of the 36 values, a product of the
+# transformed gradients with the transformed pixels, summed over the tiles; then G^T u G gives the taps.
+#
+# A block of filters x channels is summed at a time, over all tiles: first the tiles of a block of the batch, a
+# task for each channel, then a task for each of the 36 products. Sums over tiles are made in one order: same bits.
+
+cdef Py_ssize_t SUM_BYTES = 9 << 19    # the 36 sums of a block of filters x channels
+cdef Py_ssize_t VALUE_BYTES = 3 << 20  # transformed pixels and gradients of one block of tiles
+cdef Py_ssize_t MOST_CHANNEL_BYTES = 1024  # of a block: a row of its sums
+
+
+cdef struct WinogradWeight:
+    Winograd tiles                  # as in the forward pass, but for the block of tiles
+    Py_ssize_t filters, channels    # of a block of grad_weight
+    size_t values, sums, scratch    # elements of workspace; scratch is each thread's
+
+
+cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize) noexcept nogil:
+    cdef WinogradWeight s
+    cdef Py_ssize_t lanes = lanes_of(itemsize), padded
+    s.tiles = winograd_sizes(conv, False, itemsize)
+    s.channels = even_block(conv.C, MOST_CHANNEL_BYTES // itemsize, lanes)
+    s.filters = even_block(conv.M, max(1, SUM_BYTES // (TILE_VALUES * itemsize * round_up(s.channels, lanes))), ROWS)
+    block_of_tiles(&s.tiles, VALUE_BYTES // (TILE_VALUES * itemsize * (s.channels + s.filters)), lanes)
+    padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
+    s.values = TILE_VALUES * (apart(s.channels * padded) + apart(s.filters * padded))
+    s.sums = TILE_VALUES * apart(s.filters * round_up(s.channels, lanes))
+    s.scratch = round_up(max(gemm_scratch(itemsize), strip_size(&s.tiles)), 64)
+    return s
+
+
+cdef Py_ssize_t even_block(Py_ssize_t size, Py_ssize_t most, Py_ssize_t multiple) noexcept nogil:
+    """The size of equal blocks of at most `most`, a multiple where there are several."""
+    if size <= most:
+        return size
+    return min(max(most // multiple, 1) * multiple, round_up(ceil_div(size, ceil_div(size, most)), multiple))
+
+
+cdef int winograd_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
+                                  floating* grad_weight) except -1:
+    """Fill `grad_weight`; returns 0 where a value is not finite, and the direct sum must decide which are."""
+    cdef WinogradWeight s = winograd_weight_sizes(conv, sizeof(floating))
+    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, 1 << 20)
+    cdef char* workspace = acquire(table_bytes(&s.tiles) + (s.values + s.sums + threads * s.scratch) * sizeof(floating))
+    cdef Py_ssize_t g, i, j, m, c
+    cdef bint finite = True
+    for g in range(conv.groups):
+        for i in range(ceil_div(conv.M, s.filters)):
+            for j in range(ceil_div(conv.C, s.channels)):
+                m, c = i * s.filters, j * s.channels
+                finite = finite and winograd_weight_block(
+                    &s, threads, min(s.filters, conv.M - m), min(s.channels, conv.C - c),
+                    grad_output + (g * conv.M + m) * conv.L, input + (g * conv.C + c) * conv.H_in * conv.W_in,
+                    grad_weight + (g * conv.M + m) * conv.K + c * s.tiles.r * s.tiles.r, conv.K,
+                    <cyconv_tile*>workspace, <floating*>(workspace + table_bytes(&s.tiles)))
+    cyconv_release(workspace)
+    return finite
+
+
+cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t filters, Py_ssize_t channels,
+                                const floating* grad_output, const floating* input, floating* grad_weight,
+                                Py_ssize_t filter_taps, cyconv_tile* tiles, floating* workspace):
+    """grad_weight[filters, channels, r, r], filters `filter_taps` elements apart; returns whether all are finite."""
+    cdef const Winograd* w = &s.tiles
+    cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating))
+    cdef Py_ssize_t row, column, rows, columns, padded, t, bad = 0
+    cdef Py_ssize_t row_length = round_up(channels, lanes)      # of the sums
+    cdef floating* sums = workspace + s.values                  # [36, filter, channel]
+    cdef floating* scratch = sums + s.sums
+    row = 0
+    while row < all_rows:
+        rows = min(w.rows, all_rows - row)
+        column = 0
+        while column < w.tile_columns:
+            columns = min(w.columns, w.tile_columns - column)
+            padded = round_up(rows * columns, lanes)
+            lay_tiles(w, row, rows, column, columns, tiles)
+            for t in prange(channels + filters, num_threads=threads, schedule="dynamic", nogil=True):
+                winograd_weight_tiles(w, t, channels, filters, grad_output, input, row, rows, column, columns, tiles,
+                                      workspace, scratch + threadid() * s.scratch)
+            for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic", nogil=True):
+                # (filters, channels) += (filters, tiles) . (channels, tiles)^T
+                gemm(False, True, filters, channels, rows * columns,
+                     workspace + TILE_VALUES * apart(channels * padded) + t * apart(filters * padded), padded,
+                     workspace + t * apart(channels * padded), padded, row > 0 or column > 0,
+                     sums + t * apart(filters * row_length), row_length, scratch + threadid() * s.scratch)
+            column += columns
+        row += rows
+    for t in prange(filters, num_threads=threads, nogil=True):
+        bad += not tap_sums(sums + t * row_length, apart(filters * row_length), channels, w.r, grad_weight + t * filter_taps)
+    return bad == 0
+
+
+cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t channels, Py_ssize_t filters,
+                                const floating* grad_output, const floating* input, Py_ssize_t row, Py_ssize_t rows,
+                                Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* values,
+                                floating* strip) noexcept nogil:
+    """Tiles of one input channel, [36, channel, tile], or after these of one filter's gradient, [36, filter, tile]."""
+    cdef bint gradient = task >= channels
+    cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), padded = round_up(rows * columns, lanes_of(sizeof(floating)))
+    cdef Py_ssize_t plane = apart((filters if gradient else channels) * padded)
+    if gradient:
+        task -= channels
+        values += TILE_VALUES * apart(channels * padded)
+        lay_strip(w, True, grad_output + task * w.H_out * w.W_out, row, rows, column, columns, strip)
+    else:
+        lay_strip(w, False, input + task * w.H * w.W, row, rows, column, columns, strip)
+    tile_values(strip, strip_length(w, columns), tiles, rows * columns, w.m, gradient, values + task * padded, plane, width)
