@@ -19,49 +19,48 @@ cdef int choose(const Conv* conv, algorithm, int which, size_t itemsize):
         return DEPTHWISE
     if not winograd_applies(conv):
         return IM2COL
-    if algorithm == "winograd" or filtering_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
+    if algorithm == "winograd" or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
         return WINOGRAD
     return IM2COL
 
 
-# The cost model: cycles of one core, counting a product of vectors as one. The constants were fitted to
-# profiles of a few single layers on one Zen 4, by hand; only their ratios matter.
+# The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to
+# times of two dozen layers on one Zen 3 (AVX2, float32, one thread); only their ratios matter.
+
+cdef double COLUMN = 2       # to make and pack one element of the columns
+cdef double TRANSFORM = 480  # of a vector of tiles: pixels, gradients or outputs
+cdef double WEIGHT = 76      # to transform the weights of one filter and channel
+cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
+cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
+cdef double PACK = 4         # an element for a transposed product, in vectors of tiles
+
 
 cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the making of the columns."""
     cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
-    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) * 1.1 + 0.4)
+    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + COLUMN)
 
 
-cdef double filtering_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    """Products of vectors, and the transforms: of pixels and outputs, and for every block of tiles of the weights."""
     if which == BACKWARD_WEIGHT:
         return winograd_weight_cycles(conv, itemsize)
-    return winograd_cycles(conv, which, itemsize)
+    cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
+    cdef double M = round_up(s.M, ROWS), blocks = tile_blocks(&s)
+    cdef double vectors = blocks * max(2, ceil_div(s.rows * s.columns, lanes_of(itemsize)))  # a lone one waits
+    cdef double products = TILE_VALUES * vectors * M * (s.C + CALL / ROWS / 3)
+    return conv.groups * (products + (s.C + s.M) * vectors * TRANSFORM + blocks * s.C * M * WEIGHT)
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors and the packing for them; the transforms of pixels and gradients; of the sums."""
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
-    cdef Py_ssize_t lanes = lanes_of(itemsize)
-    cdef double rows = <double>s.tiles.N * s.tiles.tile_rows
-    cdef double tiles = rows * s.tiles.tile_columns
-    cdef double M = round_up(conv.M, ROWS), C = round_up(conv.C, lanes)
-    cdef double pixel_passes = ceil_div(conv.M, s.filters), gradient_passes = ceil_div(conv.C, s.channels)
-    cdef double products = TILE_VALUES * tiles * (M * C * 1.1 + (M * gradient_passes + C * pixel_passes) * 4) / lanes
-    cdef double planes = pixel_passes * conv.C + gradient_passes * conv.M
-    cdef double transforms = planes * rows * (300 + 500 * ceil_div(s.tiles.tile_columns, lanes))
-    return conv.groups * (products + transforms + M * C * 60)
+    cdef double M = round_up(conv.M, ROWS), C = round_up(conv.C, lanes_of(itemsize))
+    cdef double vectors = tile_blocks(&s.tiles) * ceil_div(s.tiles.rows * s.tiles.columns, lanes_of(itemsize))
+    # every block of filters takes the pixels again, every block of channels the gradients
+    cdef double planes = <double>ceil_div(conv.M, s.filters) * conv.C + <double>ceil_div(conv.C, s.channels) * conv.M
+    return conv.groups * (TILE_VALUES * vectors * (M * C + planes * PACK) + planes * vectors * TRANSFORM + M * C * SUMS)
 
 
-cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Products of vectors; the transforms of pixels and outputs by rows of tiles; of the weights."""
-    cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
-    cdef Py_ssize_t lanes = lanes_of(itemsize)
-    cdef double rows = <double>s.N * s.tile_rows
-    cdef double vectors = ceil_div(s.tile_columns, lanes)
-    cdef double blocks = ceil_div(s.N * s.tile_rows, s.rows) * ceil_div(s.tile_columns, s.columns)
-    cdef double products = TILE_VALUES * s.C * round_up(s.M, ROWS) * blocks * round_up(s.rows * s.columns, lanes) / lanes
-    cdef double pixels = s.C * rows * (300 + 500 * vectors)
-    cdef double outputs = s.M * rows * 550 * vectors
-    cdef double weights = blocks * s.C * round_up(s.M, ROWS) * 35
-    return conv.groups * (products * 1.1 + pixels + outputs + weights)
+cdef double tile_blocks(const Winograd* s) noexcept nogil:
+    return <double>ceil_div(s.N * s.tile_rows, s.rows) * ceil_div(s.tile_columns, s.columns)

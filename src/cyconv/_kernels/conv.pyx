@@ -395,9 +395,9 @@ cdef int backward_weight(const Conv* conv, int algorithm,
     if conv.N == 0:
         memset(&grad_weight[0, 0, 0, 0], 0, weights * sizeof(floating))
         return 0
-    if algorithm == DEPTHWISE:
-        return depthwise_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
-                                         &grad_weight[0, 0, 0, 0])
+    if algorithm == DEPTHWISE and depthwise_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
+                                                            &grad_weight[0, 0, 0, 0]):
+        return 0
     if algorithm == WINOGRAD and winograd_backward_weight(conv, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
                                                           &grad_weight[0, 0, 0, 0]):
         return 0
@@ -459,7 +459,7 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
     cdef size_t itemsize = weight.itemsize
     cdef int algorithm = choose(&conv, "auto", BACKWARD_INPUT if backward else FORWARD, itemsize)
     if algorithm == DEPTHWISE:
-        return line_sizes(&conv, backward, itemsize).size
+        return strip_sizes(&conv, backward, itemsize).size
     cdef Winograd filtering
     if algorithm == WINOGRAD:
         filtering = winograd_sizes(&conv, backward, itemsize)

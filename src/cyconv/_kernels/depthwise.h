@@ -1,79 +1,93 @@
-/* Convolution of one channel by one filter, without a product of matrices: rows of the image are laid out
-   once in lines padded with zeros, and each output vector is a sum over the taps. Included once for each type.
+/* Convolution of one channel by one filter, without a product of matrices: a padded plane is one long line, in which
+   each tap of the filter is a distance. Sums run along the whole line in full vectors, over the ends of rows;
+   what they make there is left out when rows are copied. Included once for each type. */
 
-   A line of stride s is kept as s phases, so that the pixels under one tap of neighbouring outputs are
-   neighbours: pixel x is at (x % s) * phase + x / s. */
-
-/* One image row (NULL: all zeros) from pixel `start` on: phase[p][t] = row[start + t*stride + p], or 0 outside.
-   With `spread` > 1 there are spread - 1 zeros between the row's pixels: start and t count these too. */
-static void PANEL(line)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdiff_t stride, ptrdiff_t spread,
-                        ptrdiff_t phase, REAL *line)
+CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
 {
-    memset(line, 0, stride * phase * sizeof(REAL));
-    if (row == NULL) return;
-    if (spread > 1) { /* stride is 1 */
-        for (ptrdiff_t x = 0; x < W; x++) {
-            const ptrdiff_t t = x * spread - start;
-            if (t >= 0 && t < phase) line[t] = row[x];
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
+    if (i == count) return;
+    if (count >= LANES) /* the last vector overlaps the one before */
+        *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
+    else
+        for (; i < count; i++) out[i] = in[i];
+}
+
+/* line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL. */
+static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdiff_t stride, ptrdiff_t count, REAL *line)
+{
+    ptrdiff_t first = start < 0 ? (-start + stride - 1) / stride : 0;
+    ptrdiff_t past = row == NULL || start >= W ? 0 : (W - 1 - start) / stride + 1;
+    if (past > count) past = count;
+    if (first > past) first = past;
+    for (ptrdiff_t t = 0; t < first; t++) line[t] = 0;
+    if (stride == 1) PANEL(copy)(line + first, row + start + first, past - first);
+    else if (stride == 2)
+        for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + 2 * t];
+    else
+        for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + t * stride];
+    for (ptrdiff_t t = past; t < count; t++) line[t] = 0;
+}
+
+/* out[p] = start + sum over taps of weight[tap] * line[distance[tap] + p], for p < count and on to a whole 4 vectors. */
+static void PANEL(taps)(const REAL *line, const ptrdiff_t *distance, const REAL *weight, ptrdiff_t taps, REAL start,
+                        REAL *out, ptrdiff_t count)
+{
+    for (ptrdiff_t p = 0; p < count; p += 4 * LANES) {
+        PANEL(vector) sum[4];
+        for (int v = 0; v < 4; v++)
+            for (int l = 0; l < LANES; l++) ((REAL *)&sum[v])[l] = start;
+        for (ptrdiff_t tap = 0; tap < taps; tap++) {
+            const REAL *pixels = line + distance[tap] + p;
+            for (int v = 0; v < 4; v++) sum[v] += weight[tap] * *(const PANEL(memory) *)(pixels + v * LANES);
         }
+        for (int v = 0; v < 4; v++) *(PANEL(memory) *)(out + p + v * LANES) = sum[v];
+    }
+}
+
+/* sums[tap][LANES] += grad[p] * line[distance[tap] + p] for all p < count, a whole number of vectors; at most 8 taps. */
+CYCONV_INLINE void PANEL(some_taps_gradient)(const REAL *line, const ptrdiff_t *distance, const int taps,
+                                             const REAL *grad, ptrdiff_t count, REAL *sums)
+{
+    PANEL(vector) sum[8];
+#pragma GCC unroll 8
+    for (int tap = 0; tap < taps; tap++) sum[tap] = *(const PANEL(memory) *)(sums + tap * LANES);
+    for (ptrdiff_t p = 0; p < count; p += LANES) {
+        const PANEL(vector) factor = *(const PANEL(memory) *)(grad + p);
+#pragma GCC unroll 8
+        for (int tap = 0; tap < taps; tap++) sum[tap] += factor * *(const PANEL(memory) *)(line + distance[tap] + p);
+    }
+#pragma GCC unroll 8
+    for (int tap = 0; tap < taps; tap++) *(PANEL(memory) *)(sums + tap * LANES) = sum[tap];
+}
+
+static void PANEL(taps_gradient)(const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps, const REAL *grad,
+                                 ptrdiff_t count, REAL *sums)
+{
+    ptrdiff_t tap = 0;
+    for (; tap + 8 <= taps; tap += 8)
+        PANEL(some_taps_gradient)(line, distance + tap, 8, grad, count, sums + tap * LANES);
+    for (; tap + 3 <= taps; tap += 3)
+        PANEL(some_taps_gradient)(line, distance + tap, 3, grad, count, sums + tap * LANES);
+    for (; tap < taps; tap++)
+        PANEL(some_taps_gradient)(line, distance + tap, 1, grad, count, sums + tap * LANES);
+}
+
+/* out[x*stride + b] = lines[b * phase + x] for all b < stride, or with `add` += : `count` elements of out. */
+static void PANEL(interleave_row)(const REAL *lines, ptrdiff_t phase, ptrdiff_t stride, ptrdiff_t count, int add, REAL *out)
+{
+    if (stride == 1 && !add) {
+        PANEL(copy)(out, lines, count);
         return;
     }
-    for (ptrdiff_t p = 0; p < stride; p++) {
-        const ptrdiff_t x = start + p; /* row[x + t*stride] at t */
-        const ptrdiff_t first = x < 0 ? (-x + stride - 1) / stride : 0;
-        const ptrdiff_t inside = x < W ? (W - 1 - x) / stride + 1 : 0;
-        const ptrdiff_t past = inside < phase ? inside : phase;
-        const REAL *pixels = row + x;
-        REAL *target = line + p * phase;
-        if (stride == 1) {
-            if (past > first) memcpy(target + first, pixels + first, (past - first) * sizeof(REAL));
-        } else if (stride == 2)
-            for (ptrdiff_t t = first; t < past; t++) target[t] = pixels[2 * t];
-        else
-            for (ptrdiff_t t = first; t < past; t++) target[t] = pixels[t * stride];
-    }
-}
-
-/* output[x] = start + sum over taps of weight[i, j] * lines[i][place[j] + x]; with `add`, output += . */
-static void PANEL(taps_row)(REAL *const *lines, const ptrdiff_t *place, ptrdiff_t kernel_h, ptrdiff_t kernel_w,
-                            const REAL *weight, REAL start, int add, REAL *output, ptrdiff_t count)
-{
-    for (ptrdiff_t x = 0; x < count; x += 2 * LANES) {
-        PANEL(vector) sum[2];
-        for (int v = 0; v < 2; v++)
-            for (int l = 0; l < LANES; l++) ((REAL *)&sum[v])[l] = start;
-        for (ptrdiff_t i = 0; i < kernel_h; i++) {
-            for (ptrdiff_t j = 0; j < kernel_w; j++) {
-                const REAL *pixels = lines[i] + place[j] + x;
-                const REAL w = weight[i * kernel_w + j];
-                for (int v = 0; v < 2; v++) sum[v] += w * *(const PANEL(memory) *)(pixels + v * LANES);
-            }
+    if (stride == 2 && !add) {
+        for (ptrdiff_t x = 0; x < count / 2; x++) {
+            out[2 * x] = lines[x];
+            out[2 * x + 1] = lines[phase + x];
         }
-        const ptrdiff_t valid = count - x < 2 * LANES ? count - x : 2 * LANES;
-        const REAL *sums = (const REAL *)sum;
-        if (add)
-            for (ptrdiff_t l = 0; l < valid; l++) output[x + l] += sums[l];
-        else if (valid == 2 * LANES)
-            for (int v = 0; v < 2; v++) *(PANEL(memory) *)(output + x + v * LANES) = sum[v];
-        else
-            for (ptrdiff_t l = 0; l < valid; l++) output[x + l] = sums[l];
+        if (count % 2) out[count - 1] = lines[count / 2];
+        return;
     }
-}
-
-/* sums[tap][LANES] += grad[x] * lines[i][place[j] + x] for all x < count. */
-static void PANEL(taps_gradient)(REAL *const *lines, const ptrdiff_t *place, ptrdiff_t kernel_h,
-                                 ptrdiff_t kernel_w, const REAL *grad, ptrdiff_t count, REAL *sums)
-{
-    for (ptrdiff_t i = 0; i < kernel_h; i++) {
-        for (ptrdiff_t j = 0; j < kernel_w; j++) {
-            const REAL *pixels = lines[i] + place[j];
-            PANEL(memory) *target = (PANEL(memory) *)(sums + (i * kernel_w + j) * LANES);
-            PANEL(vector) sum = *target;
-            ptrdiff_t x = 0;
-            for (; x + LANES <= count; x += LANES)
-                sum += *(const PANEL(memory) *)(grad + x) * *(const PANEL(memory) *)(pixels + x);
-            for (ptrdiff_t l = 0; x + l < count; l++) ((REAL *)&sum)[l] += grad[x + l] * pixels[x + l];
-            *target = sum;
-        }
-    }
+    for (ptrdiff_t b = 0; b < stride; b++)
+        for (ptrdiff_t x = b, t = b * phase; x < count; x += stride, t++) out[x] = add ? out[x] + lines[t] : lines[t];
 }

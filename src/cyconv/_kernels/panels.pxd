@@ -25,8 +25,6 @@ cdef extern from "vectors.h":
                                   Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,
                                    Py_ssize_t, Py_ssize_t) noexcept nogil
-    void cyconv_float_lay_strip_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_lay_strip_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
     int cyconv_double_tap_sums(const double*, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
     void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, float*,
@@ -37,12 +35,14 @@ cdef extern from "vectors.h":
                                   Py_ssize_t) noexcept nogil
     int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, double*,
                                    Py_ssize_t) noexcept nogil
-    void cyconv_float_line(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_line(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_taps_row(float**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, float, int, float*, Py_ssize_t) noexcept nogil
-    void cyconv_double_taps_row(double**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const double*, double, int, double*, Py_ssize_t) noexcept nogil
-    void cyconv_float_taps_gradient(float**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_taps_gradient(double**, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_lay_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_taps(const float*, const Py_ssize_t*, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
+    void cyconv_float_taps_gradient(const float*, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_interleave_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
+    void cyconv_double_lay_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
+    void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_interleave_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
     void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_float_pool_tap_index(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
@@ -102,14 +102,6 @@ cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyc
         cyconv_double_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
 
 
-cdef inline void lay_strip_row(const floating* row, Py_ssize_t W, Py_ssize_t x, Py_ssize_t length,
-                               floating* line) noexcept nogil:
-    if floating is float:
-        cyconv_float_lay_strip_row(row, W, x, length, line)
-    else:
-        cyconv_double_lay_strip_row(row, W, x, length, line)
-
-
 cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t channels, int r,
                           floating* grad_weight) noexcept nogil:
     if floating is float:
@@ -135,26 +127,33 @@ cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cy
         return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, output, W_out)
 
 
-cdef inline void lay_line(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t spread,
-                          Py_ssize_t phase, floating* line) noexcept nogil:
+cdef inline void lay_row(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t count,
+                         floating* line) noexcept nogil:
     if floating is float:
-        cyconv_float_line(row, W, start, stride, spread, phase, line)
+        cyconv_float_lay_row(row, W, start, stride, count, line)
     else:
-        cyconv_double_line(row, W, start, stride, spread, phase, line)
+        cyconv_double_lay_row(row, W, start, stride, count, line)
 
 
-cdef inline void taps_row(floating** lines, const Py_ssize_t* place, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
-                          const floating* weight, floating start, bint add, floating* output,
-                          Py_ssize_t count) noexcept nogil:
+cdef inline void taps(const floating* line, const Py_ssize_t* distance, const floating* weight, Py_ssize_t count,
+                      floating start, floating* out, Py_ssize_t length) noexcept nogil:
     if floating is float:
-        cyconv_float_taps_row(lines, place, kernel_h, kernel_w, weight, start, add, output, count)
+        cyconv_float_taps(line, distance, weight, count, start, out, length)
     else:
-        cyconv_double_taps_row(lines, place, kernel_h, kernel_w, weight, start, add, output, count)
+        cyconv_double_taps(line, distance, weight, count, start, out, length)
 
 
-cdef inline void taps_gradient(floating** lines, const Py_ssize_t* place, Py_ssize_t kernel_h, Py_ssize_t kernel_w,
-                               const floating* grad, Py_ssize_t count, floating* sums) noexcept nogil:
+cdef inline void taps_gradient(const floating* line, const Py_ssize_t* distance, Py_ssize_t count,
+                               const floating* grad, Py_ssize_t length, floating* sums) noexcept nogil:
     if floating is float:
-        cyconv_float_taps_gradient(lines, place, kernel_h, kernel_w, grad, count, sums)
+        cyconv_float_taps_gradient(line, distance, count, grad, length, sums)
     else:
-        cyconv_double_taps_gradient(lines, place, kernel_h, kernel_w, grad, count, sums)
+        cyconv_double_taps_gradient(line, distance, count, grad, length, sums)
+
+
+cdef inline void interleave_row(const floating* lines, Py_ssize_t phase, Py_ssize_t stride, Py_ssize_t count, bint add,
+                                floating* out) noexcept nogil:
+    if floating is float:
+        cyconv_float_interleave_row(lines, phase, stride, count, add, out)
+    else:
+        cyconv_double_interleave_row(lines, phase, stride, count, add, out)

@@ -146,17 +146,6 @@ static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv
     else PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
 }
 
-/* line[i] = row[x + i], or 0 outside the row; row is NULL in the padding. */
-static void PANEL(lay_strip_row)(const REAL *row, ptrdiff_t W, ptrdiff_t x, ptrdiff_t length, REAL *line)
-{
-    const ptrdiff_t first = x < 0 ? (-x < length ? -x : length) : 0;
-    const ptrdiff_t inside = row == NULL ? 0 : W - x < length ? W - x : length;
-    const ptrdiff_t past = inside > first ? inside : first;
-    for (ptrdiff_t i = 0; i < first; i++) line[i] = 0;
-    if (past > first) memcpy(line + first, row + x + first, (past - first) * sizeof(REAL));
-    for (ptrdiff_t i = past; i < length; i++) line[i] = 0;
-}
-
 /* ROWS filters of `channels` input channels, G g G^T: values[36][plane], rows of ROWS for each channel.
    Weight (i, j) of filter f and channel c is at weight[f * weight_out + c * weight_in + i * r + j], or, flipped,
    at r*r - 1 - (i * r + j). packed: 25 * ROWS * WINOGRAD_CHANNELS elements. */

@@ -184,7 +184,7 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* plane, Py_
         image = plane + n * (s.output_stride if gradient else s.image_stride)
         for i in range(count * s.m + 6 - s.m):
             y = first * s.m - pad_top + i
-            lay_strip_row(image + y * W if 0 <= y < H else NULL, W, column * s.m - pad_left, length, strip)
+            lay_row(image + y * W if 0 <= y < H else NULL, W, column * s.m - pad_left, 1, length, strip)
             strip += length
         done += count
 
