@@ -44,10 +44,10 @@ cdef Lines line_sizes(const Conv* conv, bint backward_input, size_t itemsize) no
 
 
 cdef int depthwise(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                   const floating* bias, floating* outputs) except -1:
+                   const floating* bias, floating* outputs) noexcept nogil:
     """Forward, or with `backward` the gradient of the input: images and outputs change sides.
 
-    Returns 0, with nothing done, where the gradient would multiply a weight that is not finite by the zeros
+    Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by the zeros
     between and around the rows of grad_output: there is no such term in the sum.
     """
     cdef Py_ssize_t i
@@ -59,9 +59,11 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
             return 0
     cdef Lines s = line_sizes(conv, backward, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out), t
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L * 4, tasks)
-    cdef char* workspace = acquire(threads * s.size)
-    for t in prange(tasks, num_threads=threads, nogil=True):
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks)
+    cdef char* workspace = <char*>cyconv_acquire(threads * s.size)
+    if workspace == NULL:
+        return NO_MEMORY
+    for t in prange(tasks, num_threads=threads):
         if backward:
             depthwise_backward_plane(conv, &s, t, images, weight, outputs, workspace + threadid() * s.size)
         else:
@@ -129,14 +131,16 @@ cdef void slide(const Conv* conv, const Lines* s, const floating* plane, const f
 
 
 cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
-                                   floating* grad_weight) except -1:
-    """Each task owns one filter, for the whole batch."""
+                                   floating* grad_weight) noexcept nogil:
+    """0, or NO_MEMORY. Each task owns one filter, for the whole batch."""
     cdef Lines s = line_sizes(conv, False, sizeof(floating))
     cdef Py_ssize_t t
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L * 4, conv.C_out)
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out)
     cdef size_t sums = round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
-    cdef char* workspace = acquire(threads * (s.size + sums))
-    for t in prange(conv.C_out, num_threads=threads, nogil=True):
+    cdef char* workspace = <char*>cyconv_acquire(threads * (s.size + sums))
+    if workspace == NULL:
+        return NO_MEMORY
+    for t in prange(conv.C_out, num_threads=threads):
         depthwise_filter(conv, &s, t, grad_output, input, grad_weight, workspace + threadid() * (s.size + sums))
     cyconv_release(workspace)
     return 0
