@@ -16,10 +16,12 @@ cdef extern from "Python.h":
 
 from libc.string cimport memcpy, memset
 
+import os
 from contextlib import nullcontext
 
 from cyconv import _threads
 
+from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
     CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, cyconv_tile, gemm, gemm_scratch, lanes_of, lay_line, lay_strip_row,
@@ -39,3 +41,4 @@ include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"
 include "elementwise.pyx"
+include "capi.pyx"
