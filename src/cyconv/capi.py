@@ -14,7 +14,7 @@ ABI = 1  # CYCONV_ABI of the header: raised with every change of it
 OLDEST_ABI = 1  # modules compiled against headers from this one on still run
 
 
-def get_include():
+def get_include() -> str:
     """Folder of ``cyconv/capi.h``, for the `include_dirs` of an extension that calls cyconv's kernels.
 
     Returns
@@ -24,7 +24,7 @@ def get_include():
     return os.path.join(os.path.dirname(os.path.abspath(__file__)), "include")
 
 
-def table(abi):
+def table(abi: int) -> object:
     """Capsule of the functions at the instruction-set level in use.
 
     Parameters
@@ -47,9 +47,10 @@ def table(abi):
             f"cyconv: this module was compiled against version {abi} of cyconv's C interface, but cyconv "
             f"{_config.package_version()} serves versions {OLDEST_ABI} to {ABI}; {remedy}"
         )
-    if _backend.name != "cython":
+    functions: object = _backend.kernels.c_table
+    if functions is None:
         raise ImportError(
             f"cyconv: this module calls cyconv's compiled kernels, but the backend in use is {_backend.name}; "
             "install a binary wheel of cyconv, and leave CYCONV_BACKEND unset or at auto"
         )
-    return _backend.kernels.c_table
+    return functions
