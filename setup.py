@@ -123,7 +123,7 @@ def extensions():
             py_limited_api=True,
             extra_compile_args=[*compile_args, *args],
             extra_link_args=link_args,
-            include_dirs=[str(KERNELS)],
+            include_dirs=[str(KERNELS), "src/cyconv/include"],
         )
 
     modules = cythonize([extension("cpu", "cpu.pyx")], build_dir="build/cython", language_level=3)

@@ -107,8 +107,7 @@ print(abs(out - 576).max() < 0.01)  # Winograd's filtering rounds
 def test_no_memory_for_workspace():
     """MemoryError; BLAS has its threads back, and the next call works."""
     error, threads, works = run_python(LIMITED, CYCONV_BACKEND="cython").stdout.splitlines()
-    assert error.startswith("cyconv: ")
-    assert error.endswith(" bytes of workspace could not be allocated")
+    assert error == "cyconv: the workspace could not be allocated"
     assert (threads, works) == ("2", "True")
 
 

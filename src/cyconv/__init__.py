@@ -4,6 +4,7 @@ from . import _backend, convert, functional, models
 from ._config import package_version as _package_version
 from ._config import show_config
 from ._threads import get_num_threads, set_num_threads
+from .capi import get_include
 from .layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -42,6 +43,7 @@ __all__ = [
     "backend",
     "convert",
     "functional",
+    "get_include",
     "get_num_threads",
     "load",
     "models",

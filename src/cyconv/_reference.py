@@ -11,6 +11,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 # Bytes of columns made at a time: small against any data set, large against NumPy's call overhead.
 PIECE_BYTES = 4 * 2**20
 
+c_table = None  # compiled kernels have a capsule here, for callers in C: cyconv.capi
+
 
 def _pieces(N, H_out, row_bytes):
     """Slices of images and of output rows that cover (N, H_out), each about PIECE_BYTES or one row."""

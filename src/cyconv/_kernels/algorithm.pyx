@@ -1,6 +1,7 @@
 # Which algorithm computes a convolution: the only place that chooses.
 
-cdef enum:  # algorithms
+cdef enum:  # algorithms; the first is a wish alone
+    AUTO
     IM2COL
     WINOGRAD
     DEPTHWISE
@@ -11,15 +12,20 @@ cdef enum:  # passes
     BACKWARD_WEIGHT
 
 
-cdef int choose(const Conv* conv, algorithm, int which, size_t itemsize):
-    """The algorithm of one pass; `algorithm` is the caller's word: "auto", "im2col" or "winograd"."""
-    if algorithm == "im2col":
+cdef int c_algorithm(algorithm):
+    """The caller's word, "auto", "im2col" or "winograd", as a number."""
+    return AUTO if algorithm == "auto" else WINOGRAD if algorithm == "winograd" else IM2COL
+
+
+cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
+    """The algorithm of one pass, where the caller asked for AUTO, IM2COL or WINOGRAD."""
+    if asked == IM2COL:
         return IM2COL
-    if algorithm == "auto" and depthwise_applies(conv):
+    if asked == AUTO and depthwise_applies(conv):
         return DEPTHWISE
     if not winograd_applies(conv):
         return IM2COL
-    if algorithm == "winograd" or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
+    if asked == WINOGRAD or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
         return WINOGRAD
     return IM2COL
 

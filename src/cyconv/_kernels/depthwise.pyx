@@ -66,11 +66,11 @@ cdef inline Py_ssize_t first_shift(Py_ssize_t pad, Py_ssize_t reach, Py_ssize_t 
 
 
 cdef int depthwise(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                   const floating* bias, floating* outputs) except -1:
+                   const floating* bias, floating* outputs) noexcept nogil:
     """Forward, or with `backward` the gradient of the input: images and outputs change sides.
 
-    Returns 0, with nothing done, where the gradient would multiply a weight that is not finite by the zeros
-    around grad_output: there is no such term in the sum.
+    Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
+    the zeros around grad_output: there is no such term in the sum.
     """
     cdef Py_ssize_t i
     cdef floating check = 0
@@ -81,9 +81,11 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
             return 0
     cdef Strip s = strip_sizes(conv, backward, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips, t
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L * 4, tasks)
-    cdef char* workspace = acquire(threads * s.size)
-    for t in prange(tasks, num_threads=threads, nogil=True):
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks)
+    cdef char* workspace = <char*>cyconv_acquire(threads * s.size)
+    if workspace == NULL:
+        return NO_MEMORY
+    for t in prange(tasks, num_threads=threads):
         if backward:
             depthwise_backward_strip(conv, &s, t, images, weight, outputs, workspace + threadid() * s.size)
         else:
@@ -169,14 +171,17 @@ cdef Py_ssize_t taps_of_phase(const Conv* conv, const Strip* s, Py_ssize_t a, Py
 
 
 cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
-                                   floating* grad_weight) except -1:
-    """Each task owns one filter, for the whole batch; returns 0 where a value is not finite, as `winograd` does."""
+                                   floating* grad_weight) noexcept nogil:
+    """Each task owns one filter, for the whole batch. Returns 1; NO_MEMORY; or 0 where a value is not finite, and
+    the direct sum must decide which are."""
     cdef Strip s = strip_sizes(conv, False, sizeof(floating))
     cdef Py_ssize_t t, bad = 0
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L * 4, conv.C_out)
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out)
     cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
-    cdef char* workspace = acquire(threads * size)
-    for t in prange(conv.C_out, num_threads=threads, nogil=True):
+    cdef char* workspace = <char*>cyconv_acquire(threads * size)
+    if workspace == NULL:
+        return NO_MEMORY
+    for t in prange(conv.C_out, num_threads=threads):
         bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, workspace + threadid() * size)
     cyconv_release(workspace)
     return bad == 0

@@ -148,17 +148,22 @@ cdef int im2col_whole(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_i
                       Window window,
                       floating[:, :, ::1] columns,         # OUT (N, C*kernel_h*kernel_w, H_out*W_out)
                       ) except -1:
-    cdef Py_ssize_t C = input.shape[1], H_in = input.shape[2], W_in = input.shape[3]
-    cdef Py_ssize_t planes = input.shape[0] * C, L = columns.shape[2]
+    cdef int threads = _threads.num_threads
+    with nogil:
+        im2col_planes(&input[0, 0, 0, 0], input.shape[0] * input.shape[1], input.shape[2], input.shape[3],
+                      &window, columns.shape[2], &columns[0, 0, 0], threads)
+    return 0
+
+
+cdef void im2col_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, Py_ssize_t W_in,
+                        const Window* window, Py_ssize_t L, floating* columns, int threads) noexcept nogil:
     cdef Py_ssize_t taps = window.kernel_h * window.kernel_w
     cdef Py_ssize_t W_out = window_count(W_in, window.pad_left + window.pad_right, window.kernel_w,
                                          window.dilation_w, window.stride_w)
     cdef Py_ssize_t p
-    cdef int threads = team(<double>planes * taps * L, planes)
-    for p in prange(planes, num_threads=threads, nogil=True):
-        im2col_tile(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, W_out, &window, 0, taps, 0, L,
-                    &columns[0, 0, 0] + p * taps * L, L)
-    return 0
+    threads = team_of(threads, <double>planes * taps * L, planes)
+    for p in prange(planes, num_threads=threads):
+        im2col_tile(input + p * H_in * W_in, H_in, W_in, W_out, window, 0, taps, 0, L, columns + p * taps * L, L)
 
 
 cdef inline Py_ssize_t window_count(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t kernel,
@@ -179,17 +184,22 @@ cdef int col2im_whole(const floating[:, :, ::1] columns,  # IN (N, C*kernel_h*ke
                       Window window,
                       floating[:, :, :, ::1] output,      # OUT (N, C, H, W)
                       ) except -1:
-    cdef Py_ssize_t C = output.shape[1], H = output.shape[2], W = output.shape[3]
-    cdef Py_ssize_t planes = output.shape[0] * C, L = columns.shape[2]
+    cdef int threads = _threads.num_threads
+    with nogil:
+        col2im_planes(&columns[0, 0, 0], output.shape[0] * output.shape[1], output.shape[2], output.shape[3],
+                      &window, columns.shape[2], &output[0, 0, 0, 0], threads)
+    return 0
+
+
+cdef void col2im_planes(const floating* columns, Py_ssize_t planes, Py_ssize_t H, Py_ssize_t W,
+                        const Window* window, Py_ssize_t L, floating* output, int threads) noexcept nogil:
     cdef Py_ssize_t taps = window.kernel_h * window.kernel_w
     cdef Py_ssize_t W_out = window_count(W, window.pad_left + window.pad_right, window.kernel_w,
                                          window.dilation_w, window.stride_w)
     cdef Py_ssize_t p
-    cdef int threads = team(<double>planes * taps * L, planes)
-    for p in prange(planes, num_threads=threads, nogil=True):
-        col2im_plane(&columns[0, 0, 0] + p * taps * L, L, H, W, W_out, &window,
-                     &output[0, 0, 0, 0] + p * H * W)
-    return 0
+    threads = team_of(threads, <double>planes * taps * L, planes)
+    for p in prange(planes, num_threads=threads):
+        col2im_plane(columns + p * taps * L, L, H, W, W_out, window, output + p * H * W)
 
 
 cdef void col2im_plane(const floating* columns, Py_ssize_t L, Py_ssize_t H, Py_ssize_t W, Py_ssize_t W_out,

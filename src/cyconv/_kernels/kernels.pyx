@@ -16,10 +16,12 @@ cdef extern from "Python.h":
 
 from libc.string cimport memcpy, memset
 
+import os
 from contextlib import nullcontext
 
 from cyconv import _threads
 
+from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
     CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, cyconv_tile, gemm, gemm_scratch, interleave_row, lanes_of, lay_row,
@@ -29,6 +31,9 @@ from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 include "team.pyx"
 include "im2col.pyx"
 include "conv.pyx"
+include "conv_forward.pyx"
+include "conv_backward_input.pyx"
+include "conv_backward_weight.pyx"
 include "winograd.pyx"
 include "winograd_weight.pyx"
 include "depthwise.pyx"
@@ -36,3 +41,4 @@ include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"
 include "elementwise.pyx"
+include "capi.pyx"

@@ -13,20 +13,24 @@ cdef int max_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in
                      floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
                      long long[:, :, :, ::1] indices,     # OUT like output, or None
                      ) except -1:
-    cdef Py_ssize_t H_in = input.shape[2], W_in = input.shape[3]
-    cdef Py_ssize_t H_out = output.shape[2], W_out = output.shape[3]
-    cdef Py_ssize_t planes = input.shape[0] * input.shape[1], p
-    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    cdef int threads = _threads.num_threads
     cdef long long* indices_ = NULL
-    if planes == 0:
-        return 0
     if indices is not None:
         indices_ = &indices[0, 0, 0, 0]
-    for p in prange(planes, num_threads=threads, nogil=True):
-        max_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, H_out, W_out,
-                  &output[0, 0, 0, 0] + p * H_out * W_out,
-                  indices_ + p * H_out * W_out if indices_ != NULL else NULL)
+    with nogil:
+        max_planes(&input[0, 0, 0, 0], input.shape[0] * input.shape[1], input.shape[2], input.shape[3], &window,
+                   output.shape[2], output.shape[3], &output[0, 0, 0, 0], indices_, threads)
     return 0
+
+
+cdef void max_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
+                     Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices,
+                     int threads) noexcept nogil:
+    cdef Py_ssize_t L = H_out * W_out, p
+    threads = team_of(threads, <double>planes * L * window.kernel_h * window.kernel_w, planes)
+    for p in prange(planes, num_threads=threads):
+        max_plane(input + p * H_in * W_in, H_in, W_in, window, H_out, W_out, output + p * L,
+                  indices + p * L if indices != NULL else NULL)
 
 
 cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
@@ -67,15 +71,24 @@ cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N,
                              const long long[:, :, :, ::1] indices,     # IN like grad_output
                              floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
                              ) except -1:
-    cdef Py_ssize_t size_in = grad_input.shape[2] * grad_input.shape[3]
-    cdef Py_ssize_t size_out = grad_output.shape[2] * grad_output.shape[3]
-    cdef Py_ssize_t planes = grad_input.shape[0] * grad_input.shape[1], p, outside = 0
-    cdef int threads = team(<double>planes * size_in * 10, planes)
-    if planes == 0:
-        return 0
-    for p in prange(planes, num_threads=threads, nogil=True):
-        outside += max_backward_plane(&grad_output[0, 0, 0, 0] + p * size_out, &indices[0, 0, 0, 0] + p * size_out,
-                                      size_out, &grad_input[0, 0, 0, 0] + p * size_in, size_in)
+    cdef int threads = _threads.num_threads
+    cdef Py_ssize_t outside
+    with nogil:
+        outside = max_backward_planes(
+            &grad_output[0, 0, 0, 0], &indices[0, 0, 0, 0], grad_input.shape[0] * grad_input.shape[1],
+            grad_output.shape[2] * grad_output.shape[3], &grad_input[0, 0, 0, 0],
+            grad_input.shape[2] * grad_input.shape[3], threads)
+    return outside
+
+
+cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long* indices, Py_ssize_t planes,
+                                    Py_ssize_t size_out, floating* grad_input, Py_ssize_t size_in,
+                                    int threads) noexcept nogil:
+    cdef Py_ssize_t p, outside = 0
+    threads = team_of(threads, <double>planes * size_in * 10, planes)
+    for p in prange(planes, num_threads=threads):
+        outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
+                                      grad_input + p * size_in, size_in)
     return outside
 
 

@@ -30,19 +30,26 @@ cdef double WORK_PER_THREAD = 100_000
 
 
 cdef int team(double work, Py_ssize_t tasks):
-    """Threads for `tasks` tasks of together `work` multiply-adds (or elements moved, times ten)."""
-    cdef Py_ssize_t threads = _threads.num_threads
+    """`team_of` the threads that the process has set."""
+    return team_of(_threads.num_threads, work, tasks)
+
+
+cdef int team_of(Py_ssize_t threads, double work, Py_ssize_t tasks) noexcept nogil:
+    """Of `threads`, those for `tasks` tasks of together `work` multiply-adds (or elements moved, times ten)."""
     threads = min(threads, tasks)
     if work < threads * WORK_PER_THREAD:
         threads = <Py_ssize_t>(work / WORK_PER_THREAD)
     return <int>max(1, threads)
 
 
-cdef char* acquire(size_t bytes) except? NULL:
-    cdef void* memory = cyconv_acquire(bytes)
-    if memory == NULL:
-        raise MemoryError(f"cyconv: {bytes} bytes of workspace could not be allocated")
-    return <char*>memory
+cdef enum:
+    NO_MEMORY = -1  # what a core returns where its workspace can't be allocated, with nothing done
+
+
+cdef int check_memory(int status) except -1:
+    if status == NO_MEMORY:
+        raise MemoryError("cyconv: the workspace could not be allocated")
+    return 0
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

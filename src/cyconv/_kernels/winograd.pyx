@@ -103,14 +103,16 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
 
 
 cdef int winograd(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                  const floating* bias, floating* outputs) except -1:
-    """Fill `outputs`; returns 0 where a value is not finite, and the direct sum must decide which are."""
+                  const floating* bias, floating* outputs) noexcept nogil:
+    """Fill `outputs`, and return 1; 0 where a value is not finite, and the direct sum must decide which are; NO_MEMORY."""
     cdef Winograd s = winograd_sizes(conv, backward, sizeof(floating))
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, 1 << 20)
-    cdef char* workspace = acquire(
+    cdef int threads = team_of(conv.threads, multiply_adds(conv), 1 << 20)
+    cdef char* workspace = <char*>cyconv_acquire(
         table_bytes(&s) + (s.pixels + threads * (s.weights + s.scratch)) * sizeof(floating))
     cdef Py_ssize_t g
     cdef bint finite = True
+    if workspace == NULL:
+        return NO_MEMORY
     for g in range(conv.groups):
         finite = finite and winograd_group(
             &s, threads, images + g * s.C * s.H * s.W, weight + g * conv.M * conv.K,
@@ -121,7 +123,8 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
 
 
 cdef bint winograd_group(const Winograd* s, int threads, const floating* images, const floating* weight,
-                         const floating* bias, floating* outputs, cyconv_tile* tiles, floating* workspace):
+                         const floating* bias, floating* outputs, cyconv_tile* tiles,
+                         floating* workspace) noexcept nogil:
     cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS)
     cdef Py_ssize_t row, column, rows, columns, count, parts, t, bad = 0
     cdef size_t size = s.weights + s.scratch
@@ -137,9 +140,9 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
             lay_tiles(s, row, rows, column, columns, tiles)
             # few panels: divide the tiles too, though each part transforms the weights again
             parts = max(1, min(ceil_div(TASKS, panels), count // s.span))
-            for t in prange(s.C, num_threads=threads, schedule="dynamic", nogil=True):
+            for t in prange(s.C, num_threads=threads, schedule="dynamic"):
                 winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels, workspace + threadid() * size)
-            for t in prange(panels * parts, num_threads=threads, schedule="dynamic", nogil=True):
+            for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
                 bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
                                         bias, outputs, workspace + threadid() * size)
             column += columns

@@ -37,13 +37,16 @@ cdef Py_ssize_t even_block(Py_ssize_t size, Py_ssize_t most, Py_ssize_t multiple
 
 
 cdef int winograd_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
-                                  floating* grad_weight) except -1:
-    """Fill `grad_weight`; returns 0 where a value is not finite, and the direct sum must decide which are."""
+                                  floating* grad_weight) noexcept nogil:
+    """Fill `grad_weight`, and return 1; 0 where a value is not finite, and the direct sum must decide; NO_MEMORY."""
     cdef WinogradWeight s = winograd_weight_sizes(conv, sizeof(floating))
-    cdef int threads = team(<double>conv.N * conv.C_out * conv.K * conv.L, 1 << 20)
-    cdef char* workspace = acquire(table_bytes(&s.tiles) + (s.values + s.sums + threads * s.scratch) * sizeof(floating))
+    cdef int threads = team_of(conv.threads, multiply_adds(conv), 1 << 20)
+    cdef char* workspace = <char*>cyconv_acquire(
+        table_bytes(&s.tiles) + (s.values + s.sums + threads * s.scratch) * sizeof(floating))
     cdef Py_ssize_t g, i, j, m, c
     cdef bint finite = True
+    if workspace == NULL:
+        return NO_MEMORY
     for g in range(conv.groups):
         for i in range(ceil_div(conv.M, s.filters)):
             for j in range(ceil_div(conv.C, s.channels)):
@@ -59,7 +62,7 @@ cdef int winograd_backward_weight(const Conv* conv, const floating* grad_output,
 
 cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t filters, Py_ssize_t channels,
                                 const floating* grad_output, const floating* input, floating* grad_weight,
-                                Py_ssize_t filter_taps, cyconv_tile* tiles, floating* workspace):
+                                Py_ssize_t filter_taps, cyconv_tile* tiles, floating* workspace) noexcept nogil:
     """grad_weight[filters, channels, r, r], filters `filter_taps` elements apart; returns whether all are finite."""
     cdef const Winograd* w = &s.tiles
     cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating))
@@ -75,10 +78,10 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             columns = min(w.columns, w.tile_columns - column)
             padded = round_up(rows * columns, lanes)
             lay_tiles(w, row, rows, column, columns, tiles)
-            for t in prange(channels + filters, num_threads=threads, schedule="dynamic", nogil=True):
+            for t in prange(channels + filters, num_threads=threads, schedule="dynamic"):
                 winograd_weight_tiles(w, t, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
-            for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic", nogil=True):
+            for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic"):
                 # (filters, channels) += (filters, tiles) . (channels, tiles)^T
                 gemm(False, True, filters, channels, rows * columns,
                      workspace + TILE_VALUES * apart(channels * padded) + t * apart(filters * padded), padded,
@@ -86,7 +89,7 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
                      sums + t * apart(filters * row_length), row_length, scratch + threadid() * s.scratch)
             column += columns
         row += rows
-    for t in prange(filters, num_threads=threads, nogil=True):
+    for t in prange(filters, num_threads=threads):
         bad += not tap_sums(sums + t * row_length, apart(filters * row_length), channels, w.r, grad_weight + t * filter_taps)
     return bad == 0
 
