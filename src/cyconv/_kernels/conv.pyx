@@ -156,8 +156,10 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
     cdef Conv conv = conv_sizes(image_shape, output_shape, c_window(window), groups)
     cdef size_t itemsize = weight.itemsize
     cdef int algorithm = choose(&conv, AUTO, BACKWARD_INPUT if backward else FORWARD, itemsize)
+    cdef Strip strip
     if algorithm == DEPTHWISE:
-        return strip_sizes(&conv, backward, itemsize).size
+        strip = strip_sizes(&conv, backward, itemsize)
+        return strip.table + strip.size
     cdef Winograd filtering
     if algorithm == WINOGRAD:
         filtering = winograd_sizes(&conv, backward, itemsize)

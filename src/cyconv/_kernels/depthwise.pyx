@@ -16,7 +16,8 @@ cdef struct Strip:
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
     Py_ssize_t sums                 # elements of the outputs of one phase
     Py_ssize_t phases_h, phases_w   # of the outputs
-    size_t size                     # bytes of workspace
+    size_t table                    # bytes of the table of taps, shared by all threads
+    size_t size                     # bytes of workspace of each thread
 
 
 cdef bint depthwise_applies(const Conv* conv) noexcept nogil:
@@ -56,7 +57,8 @@ cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcep
     s.phase = round_up(s.lines * s.width + slack, 16)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
-    s.size = round_up(s.size + w.kernel_h * w.kernel_w * (itemsize + sizeof(Py_ssize_t)), 64)
+    s.size = round_up(s.size + conv.K * itemsize, 64)
+    s.table = round_up((2 * conv.K + s.phases_h * s.phases_w) * sizeof(Py_ssize_t), 64)
     return s
 
 
@@ -82,14 +84,21 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
     cdef Strip s = strip_sizes(conv, backward, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks)
-    cdef char* workspace = <char*>cyconv_acquire(threads * s.size)
+    cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.size)
+    cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     if workspace == NULL:
         return NO_MEMORY
+    if backward:
+        lay_phases(&s, &conv.window, distance)
+    else:
+        lay_distances(&s, &conv.window, distance)
     for t in prange(tasks, num_threads=threads):
         if backward:
-            depthwise_backward_strip(conv, &s, t, images, weight, outputs, workspace + threadid() * s.size)
+            depthwise_backward_strip(conv, &s, t, images, weight, outputs, distance,
+                                     <floating*>(workspace + s.table + threadid() * s.size))
         else:
-            depthwise_strip(conv, &s, t, images, weight, bias, outputs, workspace + threadid() * s.size)
+            depthwise_strip(conv, &s, t, images, weight, bias, outputs, distance,
+                            <floating*>(workspace + s.table + threadid() * s.size))
     cyconv_release(workspace)
     return 1
 
@@ -107,6 +116,7 @@ cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, flo
 
 
 cdef void lay_distances(const Strip* s, const Window* w, Py_ssize_t* distance) noexcept nogil:
+    """Of each tap, along the line of a strip."""
     cdef Py_ssize_t i, j, y, x
     for i in range(w.kernel_h):
         for j in range(w.kernel_w):
@@ -115,15 +125,34 @@ cdef void lay_distances(const Strip* s, const Window* w, Py_ssize_t* distance) n
                 y // s.stride_h * s.width + x // s.stride_w
 
 
+cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noexcept nogil:
+    """For the gradient of the input, phase by phase: the taps that reach it, their distances, and how many they are.
+
+    Each tap reaches one phase: K distances, K taps, then a count for each phase.
+    """
+    cdef Py_ssize_t K = w.kernel_h * w.kernel_w, a, b, i, j, y, x, k = 0, before
+    for a in range(s.phases_h):
+        for b in range(s.phases_w):
+            before = k
+            for i in range(w.kernel_h):
+                y = a + w.pad_top - i * w.dilation_h
+                if y % w.stride_h != 0:
+                    continue
+                for j in range(w.kernel_w):
+                    x = b + w.pad_left - j * w.dilation_w
+                    if x % w.stride_w == 0:
+                        distance[k] = (y // w.stride_h + s.top) * s.width + x // w.stride_w + s.left
+                        distance[K + k] = i * w.kernel_w + j
+                        k += 1
+            distance[2 * K + a * s.phases_w + b] = k - before
+
+
 cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* images,
                           const floating* weight, const floating* bias, floating* outputs,
-                          char* workspace) noexcept nogil:
+                          const Py_ssize_t* distance, floating* line) noexcept nogil:
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
     cdef Py_ssize_t n = plane // conv.C_out, o = plane % conv.C_out, rows = min(s.rows, conv.H_out - first), y
-    cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
-    cdef floating* line = <floating*>(distance + conv.K)
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
-    lay_distances(s, &conv.window, distance)
     lay_plane(s, images + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
     taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     for y in range(rows):
@@ -131,43 +160,26 @@ cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, con
 
 
 cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* grad_output,
-                                   const floating* weight, floating* grad_input, char* workspace) noexcept nogil:
+                                   const floating* weight, floating* grad_input, const Py_ssize_t* distance,
+                                   floating* line) noexcept nogil:
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
-    cdef Py_ssize_t n = plane // conv.C_in, c = plane % conv.C_in, m, o, a, b, r, count
-    cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
-    cdef floating* line = <floating*>(distance + conv.K)
+    cdef Py_ssize_t n = plane // conv.C_in, c = plane % conv.C_in, phases = s.phases_h * s.phases_w, m, o, a, r, k
     cdef floating* sums = line + s.phase
-    cdef floating* chosen = sums + s.sums * s.phases_h * s.phases_w
+    cdef floating* chosen = sums + s.sums * phases  # the weights, in the order of the phases
     cdef floating* image = grad_input + plane * conv.H_in * conv.W_in
     for m in range(conv.M):
         o = c * conv.M + m
         lay_plane(s, grad_output + (n * conv.C_out + o) * conv.L, first, line)
-        for a in range(s.phases_h):
-            for b in range(s.phases_w):
-                count = taps_of_phase(conv, s, a, b, weight + o * conv.K, chosen, distance)
-                taps(line, distance, chosen, count, 0, sums + (a * s.phases_w + b) * s.sums, s.rows * s.width)
+        for k in range(conv.K):
+            chosen[k] = weight[o * conv.K + distance[conv.K + k]]
+        k = 0
+        for a in range(phases):
+            taps(line, distance + k, chosen + k, distance[2 * conv.K + a], 0, sums + a * s.sums, s.rows * s.width)
+            k += distance[2 * conv.K + a]
         for r in range(min(s.rows * s.phases_h, conv.H_in - first * s.phases_h)):
             a = r % s.phases_h
             interleave_row(sums + a * s.phases_w * s.sums + r // s.phases_h * s.width, s.sums, s.phases_w, conv.W_in,
                            m > 0, image + (first * s.phases_h + r) * conv.W_in)
-
-
-cdef Py_ssize_t taps_of_phase(const Conv* conv, const Strip* s, Py_ssize_t a, Py_ssize_t b, const floating* weight,
-                              floating* chosen, Py_ssize_t* distance) noexcept nogil:
-    """The taps that reach rows a and columns b of the stride: their weights and distances, and how many."""
-    cdef const Window* w = &conv.window
-    cdef Py_ssize_t i, j, y, x, count = 0
-    for i in range(w.kernel_h):
-        y = a + w.pad_top - i * w.dilation_h
-        if y % w.stride_h != 0:
-            continue
-        for j in range(w.kernel_w):
-            x = b + w.pad_left - j * w.dilation_w
-            if x % w.stride_w == 0:
-                chosen[count] = weight[i * w.kernel_w + j]
-                distance[count] = (y // w.stride_h + s.top) * s.width + x // w.stride_w + s.left
-                count += 1
-    return count
 
 
 cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
@@ -178,26 +190,27 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
     cdef Py_ssize_t t, bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out)
     cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
-    cdef char* workspace = <char*>cyconv_acquire(threads * size)
+    cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size)
     if workspace == NULL:
         return NO_MEMORY
+    lay_distances(&s, &conv.window, <Py_ssize_t*>workspace)
     for t in prange(conv.C_out, num_threads=threads):
-        bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, workspace + threadid() * size)
+        bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
+                                workspace + s.table + threadid() * size)
     cyconv_release(workspace)
     return bad == 0
 
 
 cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const floating* grad_output,
-                           const floating* input, floating* grad_weight, char* workspace) noexcept nogil:
+                           const floating* input, floating* grad_weight, const Py_ssize_t* distance,
+                           char* workspace) noexcept nogil:
     """The gradient of one filter; returns whether a value is not finite: the zeros between rows may have made it so."""
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), n, k, l, i, y, first, rows
-    cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
-    cdef floating* line = <floating*>(distance + conv.K)
+    cdef floating* line = <floating*>workspace
     cdef floating* grads = line + s.phase * s.stride_h * s.stride_w
     cdef floating* sums = <floating*>(workspace + s.size)
     cdef floating total, check = 0
     memset(sums, 0, conv.K * lanes * sizeof(floating))
-    lay_distances(s, &conv.window, distance)
     for n in range(conv.N):
         for i in range(s.strips):
             first = i * s.rows
