@@ -43,25 +43,30 @@ cdef extern from "vectors.h":
     void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_interleave_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
-    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_pool_tap_index(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
-    void cyconv_double_pool_tap_index(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
+    const int POOL_LINE
+    void cyconv_float_pool_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                               Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pool_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
+    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
 
 
-cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best,
-                          long long* index, Py_ssize_t position) noexcept nogil:
-    # best[x] = max(best[x], pixels[x*stride]), and where it is if index is not NULL.
+cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best, long long* index,
+                          long long position) noexcept nogil:
     if floating is float:
-        if index == NULL:
-            cyconv_float_pool_tap(pixels, stride, count, best)
-        else:
-            cyconv_float_pool_tap_index(pixels, stride, count, best, index, position)
+        cyconv_float_pool_tap(pixels, stride, count, best, index, position)
     else:
-        if index == NULL:
-            cyconv_double_pool_tap(pixels, stride, count, best)
-        else:
-            cyconv_double_pool_tap_index(pixels, stride, count, best, index, position)
+        cyconv_double_pool_tap(pixels, stride, count, best, index, position)
+
+
+cdef inline void pool_row(const floating* row, Py_ssize_t row_step, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t start,
+                          Py_ssize_t stride, Py_ssize_t kernel_w, Py_ssize_t step, Py_ssize_t count,
+                          floating* best) noexcept nogil:
+    if floating is float:
+        cyconv_float_pool_row(row, row_step, rows, W, start, stride, kernel_w, step, count, best)
+    else:
+        cyconv_double_pool_row(row, row_step, rows, W, start, stride, kernel_w, step, count, best)
 
 
 cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t width, Py_ssize_t k, floating* c,

@@ -35,29 +35,39 @@ cdef void max_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, 
 
 cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
                     Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices) noexcept nogil:
-    cdef Py_ssize_t y, x, i, j, row, x_shift, first, past
-    cdef floating* best
-    cdef long long* index = NULL
+    cdef Py_ssize_t y, i, row, first, past
     for y in range(H_out):
-        best = output + y * W_out
-        for x in range(W_out):
-            best[x] = -INFINITY
-        if indices != NULL:
-            index = indices + y * W_out
-            for x in range(W_out):
-                index[x] = -1  # stays so for a dilated window with no pixel of the image
-        for i in range(window.kernel_h):
-            row = y * window.stride_h - window.pad_top + i * window.dilation_h
-            if row < 0 or row >= H_in:
-                continue
+        row = y * window.stride_h - window.pad_top
+        first = first_inside(row, window.dilation_h)  # rows of the window that lie in the image
+        past = max(first, past_inside(row, window.dilation_h, H_in, window.kernel_h))
+        if indices != NULL or (window.kernel_w - 1) * window.dilation_w >= POOL_LINE:
+            max_row(plane, row, first, past, W_in, window, W_out, output + y * W_out,
+                    indices + y * W_out if indices != NULL else NULL)
+        else:
+            pool_row(plane + (row + first * window.dilation_h) * W_in, window.dilation_h * W_in, past - first, W_in,
+                     -window.pad_left, window.stride_w, window.kernel_w, window.dilation_w, W_out, output + y * W_out)
+
+
+cdef void max_row(const floating* plane, Py_ssize_t row, Py_ssize_t first_tap, Py_ssize_t past_tap, Py_ssize_t W_in,
+                  const Window* window, Py_ssize_t W_out, floating* best, long long* indices) noexcept nogil:
+    """One row of outputs, a tap at a time, with the positions of the maxima."""
+    cdef Py_ssize_t x, i, j, x_shift, first, past, x0, count
+    cdef long long ignored[256]
+    cdef long long* index
+    for x0 in range(0, W_out, 256):
+        count = min(256, W_out - x0)
+        index = indices + x0 if indices != NULL else ignored
+        for x in range(count):
+            best[x0 + x] = -INFINITY
+            index[x] = -1  # stays so for a dilated window with no pixel of the image
+        for i in range(first_tap, past_tap):
             for j in range(window.kernel_w):
-                x_shift = j * window.dilation_w - window.pad_left
-                first = min(W_out, first_inside(x_shift, window.stride_w))
-                past = past_inside(x_shift, window.stride_w, W_in, W_out)
+                x_shift = x0 * window.stride_w + j * window.dilation_w - window.pad_left
+                first = min(count, first_inside(x_shift, window.stride_w))
+                past = past_inside(x_shift, window.stride_w, W_in, count)
                 if first < past:
-                    x = row * W_in + first * window.stride_w + x_shift
-                    pool_tap(plane + x, window.stride_w, past - first, best + first,
-                             index + first if index != NULL else NULL, x)
+                    x = (row + i * window.dilation_h) * W_in + first * window.stride_w + x_shift
+                    pool_tap(plane + x, window.stride_w, past - first, best + x0 + first, index + first, x)
 
 
 def max_pool2d_backward(grad_output, indices, grad_input):

@@ -1,6 +1,7 @@
 /* The C templates in vector types, once for float and once for double. */
 #ifndef CYCONV_VECTORS_H
 #define CYCONV_VECTORS_H
+#include <math.h>
 #include <stddef.h>
 #include <string.h>
 
