@@ -48,16 +48,26 @@ cdef extern from "vectors.h":
                                Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_pool_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                 Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
-    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
+    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*, int*, int) noexcept nogil
+    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*, int*, int) noexcept nogil
+    void cyconv_float_pool_far_tap(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
+    void cyconv_double_pool_far_tap(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
 
 
-cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best, long long* index,
-                          long long position) noexcept nogil:
+cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best, int* index,
+                          int place) noexcept nogil:
     if floating is float:
-        cyconv_float_pool_tap(pixels, stride, count, best, index, position)
+        cyconv_float_pool_tap(pixels, stride, count, best, index, place)
     else:
-        cyconv_double_pool_tap(pixels, stride, count, best, index, position)
+        cyconv_double_pool_tap(pixels, stride, count, best, index, place)
+
+
+cdef inline void pool_far_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best,
+                              long long* index, long long position) noexcept nogil:
+    if floating is float:
+        cyconv_float_pool_far_tap(pixels, stride, count, best, index, position)
+    else:
+        cyconv_double_pool_far_tap(pixels, stride, count, best, index, position)
 
 
 cdef inline void pool_row(const floating* row, Py_ssize_t row_step, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t start,

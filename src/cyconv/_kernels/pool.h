@@ -57,19 +57,26 @@ static void PANEL(pool_row)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows,
     }
 }
 
-#define POOL_TAP_INDEX(stride)                                                     \
+#define POOL_TAP(stride, place)                                                    \
     for (ptrdiff_t x = 0; x < count; x++) {                                        \
         const REAL value = pixels[x * (stride)];                                   \
         const int wins = (value > best[x]) | (value != value) | (index[x] < 0);    \
         best[x] = wins ? value : best[x];                                          \
-        index[x] = wins ? position + x * (stride) : index[x];                      \
+        index[x] = wins ? (place) : index[x];                                      \
     }
 
-/* best[x] = max(best[x], pixels[x * stride]), and index[x] = its flat position where it wins; `position` is that of the first pixel. */
+/* best[x] = max(best[x], pixels[x * stride]), and index[x] = place where that wins. */
 static void PANEL(pool_tap)(const REAL *restrict pixels, ptrdiff_t stride, ptrdiff_t count, REAL *restrict best,
-                            long long *restrict index, long long position)
+                            int *restrict index, int place)
 {
-    if (stride == 1) POOL_TAP_INDEX(1)
-    else if (stride == 2) POOL_TAP_INDEX(2)
-    else POOL_TAP_INDEX(stride)
+    if (stride == 1) POOL_TAP(1, place)
+    else if (stride == 2) POOL_TAP(2, place)
+    else POOL_TAP(stride, place)
+}
+
+/* The same for windows whose pixels lie more than INT_MAX apart: index[x] = position + x * stride. */
+static void PANEL(pool_far_tap)(const REAL *restrict pixels, ptrdiff_t stride, ptrdiff_t count, REAL *restrict best,
+                                long long *restrict index, long long position)
+{
+    POOL_TAP(stride, position + x * stride)
 }

@@ -50,24 +50,40 @@ cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, con
 
 cdef void max_row(const floating* plane, Py_ssize_t row, Py_ssize_t first_tap, Py_ssize_t past_tap, Py_ssize_t W_in,
                   const Window* window, Py_ssize_t W_out, floating* best, long long* indices) noexcept nogil:
-    """One row of outputs, a tap at a time, with the positions of the maxima."""
-    cdef Py_ssize_t x, i, j, x_shift, first, past, x0, count
-    cdef long long ignored[256]
-    cdef long long* index
+    """One row of outputs, a tap at a time, with the positions of the maxima (or NULL)."""
+    cdef Py_ssize_t x, i, j, x_shift, first, past, x0, count, place, start
+    cdef bint near = (window.kernel_h - 1) * window.dilation_h * W_in + (window.kernel_w - 1) * window.dilation_w < INT_MAX
+    cdef int places[256]       # of the maxima, from the first pixel of their windows; -1: no pixel yet
+    cdef long long far[256]    # the same as positions in the plane, where the window is too large for that
     for x0 in range(0, W_out, 256):
         count = min(256, W_out - x0)
-        index = indices + x0 if indices != NULL else ignored
         for x in range(count):
             best[x0 + x] = -INFINITY
-            index[x] = -1  # stays so for a dilated window with no pixel of the image
+        if near:
+            memset(places, 255, count * sizeof(int))  # -1
+        else:
+            memset(far, 255, count * sizeof(long long))
         for i in range(first_tap, past_tap):
             for j in range(window.kernel_w):
                 x_shift = x0 * window.stride_w + j * window.dilation_w - window.pad_left
                 first = min(count, first_inside(x_shift, window.stride_w))
                 past = past_inside(x_shift, window.stride_w, W_in, count)
-                if first < past:
-                    x = (row + i * window.dilation_h) * W_in + first * window.stride_w + x_shift
-                    pool_tap(plane + x, window.stride_w, past - first, best + x0 + first, index + first, x)
+                if first >= past:
+                    continue
+                x = (row + i * window.dilation_h) * W_in + first * window.stride_w + x_shift
+                if near:
+                    place = i * window.dilation_h * W_in + j * window.dilation_w
+                    pool_tap(plane + x, window.stride_w, past - first, best + x0 + first, places + first, <int>place)
+                else:
+                    pool_far_tap(plane + x, window.stride_w, past - first, best + x0 + first, far + first, x)
+        if indices == NULL:
+            continue
+        if not near:
+            memcpy(indices + x0, far, count * sizeof(long long))
+            continue
+        start = row * W_in + x0 * window.stride_w - window.pad_left
+        for x in range(count):  # -1 stays so for a dilated window with no pixel of the image
+            indices[x0 + x] = -1 if places[x] < 0 else start + x * window.stride_w + places[x]
 
 
 def max_pool2d_backward(grad_output, indices, grad_input):
