@@ -83,8 +83,12 @@ cdef int dropout_chunks(const floating[::1] input,  # IN
                         ) except -1:
     cdef Py_ssize_t size = input.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 10, tasks)
-    for t in prange(tasks, num_threads=threads, nogil=True):
-        dropout_chunk(&input[0], t * CHUNK, min(size, (t + 1) * CHUNK), seed, least, scale, &output[0])
+    cdef uint64_t control
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(tasks):
+            dropout_chunk(&input[0], t * CHUNK, min(size, (t + 1) * CHUNK), seed, least, scale, &output[0])
+        restore_denormals(control)
     return 0
 
 

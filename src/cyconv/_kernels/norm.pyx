@@ -67,10 +67,14 @@ cdef int sum_blocks(const floating[:, :, :, ::1] input,  # IN (N, C, H, W)
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, p, t
     cdef int threads = block_team(&s)
+    cdef uint64_t control
     cdef double sum
     cdef double* sums = <double*>acquire(parts * s.C * sizeof(double))
-    for t in prange(block_tasks(&s), num_threads=threads, nogil=True):
-        sum_block(&s, t, &input[0, 0, 0, 0], sums)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(block_tasks(&s)):
+            sum_block(&s, t, &input[0, 0, 0, 0], sums)
+        restore_denormals(control)
     for c in range(s.C):
         sum = 0
         for p in range(parts):
@@ -119,9 +123,13 @@ cdef int norm_statistics(const floating[:, :, :, ::1] input,  # IN (N, C, H, W),
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, t
     cdef int threads = block_team(&s)
+    cdef uint64_t control
     cdef double* sums = <double*>acquire(2 * parts * s.C * sizeof(double))
-    for t in prange(block_tasks(&s), num_threads=threads, nogil=True):
-        statistics_block(&s, t, &input[0, 0, 0, 0], sums, sums + parts * s.C)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(block_tasks(&s)):
+            statistics_block(&s, t, &input[0, 0, 0, 0], sums, sums + parts * s.C)
+        restore_denormals(control)
     for c in range(s.C):
         channel_statistics(&s, c, input[0, c, 0, 0], sums, sums + parts * s.C, &mean[0], &var[0])
     cyconv_release(sums)
@@ -203,8 +211,12 @@ cdef int norm_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H, W)
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t t
     cdef int threads = block_team(&s)
-    for t in prange(block_tasks(&s), num_threads=threads, nogil=True):
-        norm_block(&s, t, &input[0, 0, 0, 0], &mean[0], &scale[0], &bias[0], &output[0, 0, 0, 0])
+    cdef uint64_t control
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(block_tasks(&s)):
+            norm_block(&s, t, &input[0, 0, 0, 0], &mean[0], &scale[0], &bias[0], &output[0, 0, 0, 0])
+        restore_denormals(control)
     return 0
 
 
@@ -254,6 +266,7 @@ cdef int norm_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H,
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, p, t
     cdef int threads = block_team(&s)
+    cdef uint64_t control
     cdef double sum, product, count = <double>s.N * s.plane
     if parts == 0:
         grad_weight[:] = 0
@@ -261,8 +274,11 @@ cdef int norm_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H,
         return 0
     cdef double* sums = <double*>acquire(2 * parts * s.C * sizeof(double))
     cdef double* products = sums + parts * s.C
-    for t in prange(block_tasks(&s), num_threads=threads, nogil=True):
-        products_block(&s, t, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0], &mean[0], sums, products)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(block_tasks(&s)):
+            products_block(&s, t, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0], &mean[0], sums, products)
+        restore_denormals(control)
     for c in range(s.C):
         sum = product = 0
         for p in range(parts):
@@ -274,9 +290,12 @@ cdef int norm_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H,
         sums[c] = sum / count
         products[c] = product * inverse[c] * inverse[c] / count
     if grad_input is not None:
-        for t in prange(block_tasks(&s), num_threads=threads, nogil=True):
-            norm_backward_block(&s, t, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0], &mean[0], &inverse[0],
-                                &weight[0], sums, products, &grad_input[0, 0, 0, 0])
+        with nogil, parallel(num_threads=threads):
+            control = flush_denormals()
+            for t in prange(block_tasks(&s)):
+                norm_backward_block(&s, t, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0], &mean[0], &inverse[0],
+                                    &weight[0], sums, products, &grad_input[0, 0, 0, 0])
+            restore_denormals(control)
     cyconv_release(sums)
     return 0
 

@@ -22,6 +22,7 @@ cdef int softmax_rows(const floating[:, ::1] logits,         # IN (N, K)
     cdef Py_ssize_t N = logits.shape[0], K = logits.shape[1], t
     cdef Py_ssize_t rows = max(1, CHUNK // 8 // K)  # of one task: an exponential is dearer than a product
     cdef int threads = team(<double>N * K * 10, ceil_div(N, rows))
+    cdef uint64_t control
     cdef const long long* classes_ = NULL
     cdef const floating* probabilities_ = NULL
     if N == 0:
@@ -30,9 +31,12 @@ cdef int softmax_rows(const floating[:, ::1] logits,         # IN (N, K)
         classes_ = &classes[0]
     else:
         probabilities_ = &probabilities[0, 0]
-    for t in prange(ceil_div(N, rows), num_threads=threads, nogil=True):
-        softmax_block(t * rows, min(N, (t + 1) * rows), N, K, &logits[0, 0], classes_, probabilities_, &losses[0],
-                      &grad_logits[0, 0])
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(ceil_div(N, rows)):
+            softmax_block(t * rows, min(N, (t + 1) * rows), N, K, &logits[0, 0], classes_, probabilities_, &losses[0],
+                          &grad_logits[0, 0])
+        restore_denormals(control)
     return 0
 
 

@@ -14,6 +14,11 @@ cdef extern from "workspace.h":
     void* cyconv_acquire(size_t bytes) nogil
     void cyconv_release(void* memory) nogil
 
+# At the start and the end of each region that adds or multiplies; copies and comparisons keep denormals as they are.
+cdef extern from "denormals.h":
+    uint64_t flush_denormals "cyconv_flush_denormals"() nogil
+    void restore_denormals "cyconv_restore_denormals"(uint64_t control) nogil
+
 OPENMP = bool(CYCONV_OPENMP)
 
 NO_GUARD = nullcontext()

@@ -17,14 +17,18 @@ cdef int sgd_chunks(floating[::1] param,       # IN, OUT
                     floating lr, floating momentum, bint nesterov, floating weight_decay) except -1:
     cdef Py_ssize_t size = param.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 5, tasks)
+    cdef uint64_t control
     cdef floating* velocity_ = NULL
     if size == 0:
         return 0
     if velocity is not None:
         velocity_ = &velocity[0]
-    for t in prange(tasks, num_threads=threads, nogil=True):
-        sgd_chunk(t * CHUNK, min(size, (t + 1) * CHUNK), &param[0], &grad[0], velocity_, lr, momentum, nesterov,
-                  weight_decay)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(tasks):
+            sgd_chunk(t * CHUNK, min(size, (t + 1) * CHUNK), &param[0], &grad[0], velocity_, lr, momentum, nesterov,
+                      weight_decay)
+        restore_denormals(control)
     return 0
 
 
@@ -63,9 +67,13 @@ cdef int adam_chunks(floating[::1] param,       # IN, OUT
                      floating eps, floating shrink, floating weight_decay) except -1:
     cdef Py_ssize_t size = param.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 10, tasks)
-    for t in prange(tasks, num_threads=threads, nogil=True):
-        adam_chunk(t * CHUNK, min(size, (t + 1) * CHUNK), &param[0], &grad[0], &first[0], &second[0], beta1, rest1,
-                   beta2, rest2, step_size, root, eps, shrink, weight_decay)
+    cdef uint64_t control
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(tasks):
+            adam_chunk(t * CHUNK, min(size, (t + 1) * CHUNK), &param[0], &grad[0], &first[0], &second[0], beta1, rest1,
+                       beta2, rest2, step_size, root, eps, shrink, weight_decay)
+        restore_denormals(control)
     return 0
 
 

@@ -73,13 +73,6 @@ typedef struct { /* one tile of Winograd's filtering */
 #define WP 0.625f
 #define WQ 1.5f
 #define BITS uint32_t
-#define EXP_BIAS 127u
-#define EXP_MANTISSA 23
-#define EXP_ROUND 12582912.0
-#define EXP_LEAST -87.3365f             /* -126 ln(2) */
-#define EXP_LN2_HIGH 0.693145751953125 /* 15 bits */
-#define EXP_LN2_LOW 1.4286068203094173e-06
-#define EXP_SERIES 1, 1, 1 / 2., 1 / 6., 1 / 24., 1 / 120., 1 / 720., 1 / 5040. /* the next: 5e-9 */
 #include "panel.h"
 #include "winograd.h"
 #include "depthwise.h"
@@ -92,13 +85,6 @@ typedef struct { /* one tile of Winograd's filtering */
 #undef WP
 #undef WQ
 #undef BITS
-#undef EXP_BIAS
-#undef EXP_MANTISSA
-#undef EXP_ROUND
-#undef EXP_LEAST
-#undef EXP_LN2_HIGH
-#undef EXP_LN2_LOW
-#undef EXP_SERIES
 
 #define REAL double
 #define LANES DOUBLE_LANES
@@ -106,14 +92,6 @@ typedef struct { /* one tile of Winograd's filtering */
 #define WP 0.625
 #define WQ 1.5
 #define BITS uint64_t
-#define EXP_BIAS 1023u
-#define EXP_MANTISSA 52
-#define EXP_ROUND 6755399441055744.0
-#define EXP_LEAST -708.396              /* -1022 ln(2) */
-#define EXP_LN2_HIGH 0.693147180559663 /* 41 bits */
-#define EXP_LN2_LOW 2.8235290563031577e-13
-#define EXP_SERIES 1, 1, 1 / 2., 1 / 6., 1 / 24., 1 / 120., 1 / 720., 1 / 5040., 1 / 40320., 1 / 362880., \
-    1 / 3628800., 1 / 39916800., 1 / 479001600., 1 / 6227020800. /* the next: 4e-18 */
 #include "panel.h"
 #include "winograd.h"
 #include "depthwise.h"
@@ -126,11 +104,4 @@ typedef struct { /* one tile of Winograd's filtering */
 #undef WP
 #undef WQ
 #undef BITS
-#undef EXP_BIAS
-#undef EXP_MANTISSA
-#undef EXP_ROUND
-#undef EXP_LEAST
-#undef EXP_LN2_HIGH
-#undef EXP_LN2_LOW
-#undef EXP_SERIES
 #endif
