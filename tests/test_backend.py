@@ -38,7 +38,7 @@ class Installation:
         (self.kernels / f"{name}.py").write_text(code, encoding="utf-8")
 
     def add_levels(self, cpu, *levels):
-        self.add("cpu", f"def level(): return {cpu!r}")
+        self.add("cpu", f"def level(): return {cpu!r}\ndef vendor(): return 'AuthenticAMD'")
         for level in levels:
             self.add(f"kernels_{level}")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import threadpoolctl
 from helpers import LEVELS, needs_compiled, real, run_python, using
+from test_seam import functions_of
 
 import cyconv
 from cyconv import _backend, _threads, _window
@@ -314,7 +315,9 @@ def test_the_gil_is_released(backend):
     pooled, indices = F.max_pool2d(x, 3, 1, return_indices=True)
     window, matrix = _window.parse("test", (40, 40), 3, 1, 0, 1), np.ones((300, 300), np.float32)
     grad_input, grad_weight, product = np.empty_like(x), np.empty_like(w), np.empty_like(matrix)
-    calls = {  # of every kernel: the functional API also sums and fills by NumPy, which gives up the GIL
+    flat, other_flat, moments = x.reshape(-1), np.ones(x.size, np.float32), np.ones(x.size, np.float32)
+    channels = np.ones(32, np.float32)
+    calls = {  # of every kernel: the functional API also fills by NumPy, which gives up the GIL
         "im2col": (x, window, columns),
         "col2im": (columns, window, grad_input),
         "conv2d_forward": (x, w, None, window, 1, "auto", y),
@@ -325,7 +328,18 @@ def test_the_gil_is_released(backend):
         "avg_pool2d_forward": (x, window, True, pooled),
         "avg_pool2d_backward": (pooled, window, True, grad_input),
         "matmul": (matrix, False, matrix, True, product),
+        "relu_forward": (flat, other_flat),
+        "relu_backward": (flat, flat, other_flat),
+        "dropout": (flat, 1, 0.5, other_flat),
+        "sum_channels": (x, channels),
+        "batch_norm_statistics": (x, channels, channels.copy()),
+        "batch_norm_forward": (x, channels, channels, channels, grad_input),
+        "batch_norm_backward": (x, x, channels, channels, channels, grad_input, channels.copy(), channels.copy()),
+        "softmax_cross_entropy": (matrix, np.zeros(300, np.int64), np.empty(300, np.float32), product),
+        "sgd_update": (flat, other_flat, None, 0.0, 0.0, False, 0.0),
+        "adam_update": (flat, other_flat, moments, moments.copy(), 0.9, 0.99, 0.0, 1.0, 1.0, 1.0, 0.0),
     }
+    assert set(calls) == {name for name in functions_of(_backend.kernels) if name != "conv2d_workspace"}
     cyconv.set_num_threads(1)
     stop, go, ran = threading.Event(), threading.Event(), threading.Event()
 

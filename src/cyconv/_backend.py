@@ -7,9 +7,10 @@ back to NumPy only where nothing is compiled; kernels that are present but broke
 import importlib
 import importlib.util
 import os
+import sys
 import warnings
 
-from . import _reference
+from . import _blas, _reference
 
 NAMES = ("auto", "cython", "numpy")
 LEVELS = ("base", "v3", "v4")  # x86-64, x86-64-v3 (AVX2, FMA), x86-64-v4 (AVX-512); elsewhere base alone
@@ -19,14 +20,20 @@ name = "numpy"
 level = None
 
 
+def cpu():
+    """The compiled module that knows the CPU."""
+    from ._kernels import cpu
+
+    return cpu
+
+
 def compiled_levels():
     """The levels whose kernels are installed and run on this CPU, lowest first."""
     if importlib.util.find_spec("cyconv._kernels.cpu") is None:
         return []
-    supported = importlib.import_module("cyconv._kernels.cpu").level()
     return [
         level
-        for level in LEVELS[: LEVELS.index(supported) + 1]
+        for level in LEVELS[: LEVELS.index(cpu().level()) + 1]
         if importlib.util.find_spec(f"cyconv._kernels.kernels_{level}") is not None
     ]
 
@@ -71,7 +78,10 @@ def use(backend, wanted_level=None):
                 f"cyconv: the level (CYCONV_LEVEL) must be one of {', '.join(levels)} here, got {wanted_level!r}"
             )
         best = wanted_level or levels[-1]
-        kernels = importlib.import_module(f"cyconv._kernels.kernels_{best}")
+        # the kernels import scipy.linalg, which loads SciPy's BLAS
+        loaded, library = "scipy.linalg" in sys.modules, _blas.bundled_openblas()
+        with _blas.core(_blas.wanted_core(cpu().level(), cpu().vendor(), os.environ, loaded, library)):
+            kernels = importlib.import_module(f"cyconv._kernels.kernels_{best}")
         name, level = "cython", best
     else:
         kernels, name, level = _reference, "numpy", None

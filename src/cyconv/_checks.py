@@ -523,21 +523,21 @@ def norm_channels(function, array, num_features):
 
 
 def targets(function, logits, array):
-    """(True, class indices) or (False, probabilities), checked against (N, K) `logits`."""
+    """Class indices, (N,), or probabilities, (N, K), checked against (N, K) `logits`."""
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(f"{function}: logits must have shape (N, K) with K > 0, got {logits.shape}")
     array = _plain(function, "targets", array)
     if array.dtype.kind == "f":
         _, array = arrays(function, logits=logits, targets=array)
         same_shape(function, "targets", array, logits.shape, "probabilities, that of logits")
-        return False, array
+        return array
     array = index_array(function, "targets", array)
     same_shape(function, "targets", array, logits.shape[:1], "one class index for each row of logits")
     if array.size and (array.min() < 0 or array.max() >= logits.shape[1]):
         raise ValueError(
             f"{function}: targets must be class indices in 0..{logits.shape[1] - 1}, got {array.min()}..{array.max()}"
         )
-    return True, array
+    return array
 
 
 def nesterov(wanted, momentum):

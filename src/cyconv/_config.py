@@ -1,14 +1,15 @@
 """What is in use: versions, backend, level, OpenMP, threads, BLAS. The text of ``cyconv info``."""
 
+import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from . import _backend, _threads
+from . import _backend, _blas, _threads
 
-# Cores of OpenBLAS that use AVX-512, and those that stop at AVX2.
+# Cores of OpenBLAS that use AVX-512.
 WIDE_CORES = ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
 
 
@@ -43,19 +44,25 @@ def config_text():
             lines.append(
                 ("blas", f"{info['internal_api']} {info['version']}, core {core}, {info['filepath']}")
             )
-            if (
-                _backend.level == "v4"
-                and info["internal_api"] == "openblas"
-                and core.upper() not in WIDE_CORES
-            ):
+            if _narrow(info, core):
                 warnings.append(
-                    f"BLAS runs its {core} kernels though this CPU has AVX-512; start Python with "
-                    "OPENBLAS_CORETYPE=SkylakeX"
+                    f"BLAS runs its {core} core though this CPU has AVX-512: import cyconv before scipy, or start "
+                    f"Python with {_blas.VARIABLE}={_blas.WIDE_CORE}"
                 )
     else:
         lines.append(("threads", "those of NumPy's own BLAS"))
     text = [f"{name:<8} {value}" for name, value in lines]
     return "\n".join(text + [f"warning: {warning}" for warning in warnings])
+
+
+def _narrow(info, core):
+    """Whether OpenBLAS leaves half of the CPU's vectors idle, and nobody asked it to."""
+    return (
+        _backend.cpu().level() == "v4"
+        and info["internal_api"] == "openblas"
+        and core.upper() not in WIDE_CORES
+        and _blas.VARIABLE not in os.environ
+    )
 
 
 def _threads_text():

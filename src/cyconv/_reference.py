@@ -256,6 +256,123 @@ def relu_backward(grad_output, output, grad_input):
     grad_input[...] = np.where(output <= 0, grad_output.dtype.type(0), grad_output)
 
 
+def dropout(input, seed, p, output):
+    """output = input / (1 - p), or input * 0 where the element's 32 bits are below p * 2**32.
+
+    The bits are SplitMix64's (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
+    2014), two elements from each of its numbers.
+    """
+    least = min(int(p * 2**32 + 0.5), 2**32 - 1)
+    scale = output.dtype.type(1 / (1 - p) if p < 1 else 0)
+    piece = PIECE_BYTES // 8
+    for start in range(0, input.size, piece):
+        stop = min(start + piece, input.size)
+        word = np.arange(start // 2 + 1, (stop + 1) // 2 + 1, dtype=np.uint64)
+        word = np.uint64(seed) + word * np.uint64(0x9E3779B97F4A7C15)  # modulo 2**64
+        word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        word ^= word >> np.uint64(31)
+        bits = np.stack([word & np.uint64(2**32 - 1), word >> np.uint64(32)], axis=1).reshape(-1)
+        np.multiply(
+            input[start:stop],
+            np.where(bits[: stop - start] >= least, scale, scale.dtype.type(0)),
+            out=output[start:stop],
+        )
+
+
+def sum_channels(input, total):
+    """total[c] = the sum of input over images and positions."""
+    # along the plane, then over the batch: NumPy sums a last axis pairwise
+    N, C, H, W = input.shape
+    total[...] = input.reshape(N, C, H * W).sum(axis=2).sum(axis=0)
+
+
+def batch_norm_statistics(input, mean, var):
+    """Mean and (biased) variance of each channel over images and positions."""
+    input.mean(axis=(0, 2, 3), out=mean)
+    input.var(axis=(0, 2, 3), out=var)
+
+
+def batch_norm_forward(input, mean, scale, bias, output):
+    """output = (input - mean) * scale + bias, channel by channel."""
+    np.subtract(input, _per_channel(mean), out=output)
+    output *= _per_channel(scale)
+    output += _per_channel(bias)
+
+
+def batch_norm_backward(grad_output, input, mean, inverse, weight, grad_input, grad_weight, grad_bias):
+    """Gradients of (input - mean) * inverse * weight + bias, where mean and inverse are those of the input.
+
+    grad_bias = sum of grad_output; grad_weight = sum of grad_output * normalised; and, unless it is None,
+    grad_input = inverse * weight * (grad_output - grad_bias/count - normalised * grad_weight/count).
+    """
+    normalised = (input - _per_channel(mean)) * _per_channel(inverse)
+    grad_output.sum(axis=(0, 2, 3), out=grad_bias)
+    (grad_output * normalised).sum(axis=(0, 2, 3), out=grad_weight)
+    if grad_input is not None:
+        count = max(1, input.size // input.shape[1])
+        # the mean and the variance depend on the input too: their two shares are taken off
+        normalised *= _per_channel(grad_weight / count)
+        np.subtract(grad_output, _per_channel(grad_bias / count), out=grad_input)
+        grad_input -= normalised
+        grad_input *= _per_channel(inverse * weight)
+
+
+def _per_channel(values):
+    """(C,) -> (C, 1, 1), to broadcast over (N, C, H, W)."""
+    return values[:, np.newaxis, np.newaxis]
+
+
+def softmax_cross_entropy(logits, targets, losses, grad_logits):
+    """losses[n] = -sum over k of t[n, k] * log(softmax(logits[n])[k]); grad_logits = that of their mean.
+
+    targets: t, (N, K), or the classes where t is 1, (N,).
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    exponentials = np.exp(shifted)
+    total = exponentials.sum(axis=1, keepdims=True)
+    np.divide(exponentials, total, out=grad_logits)
+    if targets.ndim == 1:
+        rows = np.arange(len(logits))
+        np.subtract(np.log(total[:, 0]), shifted[rows, targets], out=losses)
+        grad_logits[rows, targets] -= 1
+    else:
+        mass = targets.sum(axis=1, keepdims=True)
+        # a class of probability 0 adds nothing, even where its log is -inf
+        surprise = np.log(total) - shifted
+        products = np.multiply(targets, surprise, out=np.zeros_like(logits), where=targets != 0)
+        products.sum(axis=1, out=losses)
+        grad_logits *= mass
+        grad_logits -= targets
+    grad_logits /= max(1, len(logits))
+
+
+def sgd_update(param, grad, velocity, lr, momentum, nesterov, weight_decay):
+    """g = grad + weight_decay * param; velocity (or None) = momentum * velocity + g; param -= lr * velocity.
+
+    With nesterov param -= lr * (g + momentum * velocity), without a velocity param -= lr * g.
+    """
+    g = grad + weight_decay * param if weight_decay else grad
+    if velocity is not None:
+        velocity *= momentum
+        velocity += g
+        g = g + momentum * velocity if nesterov else velocity
+    param -= lr * g
+
+
+def adam_update(param, grad, first, second, beta1, beta2, step_size, root, eps, shrink, weight_decay):
+    """param *= shrink; g = grad + weight_decay * param; first = beta1 * first + (1 - beta1) * g;
+    second = beta2 * second + (1 - beta2) * g^2; param -= step_size * first / (sqrt(second) / root + eps).
+    """
+    param *= shrink
+    g = grad + weight_decay * param if weight_decay else grad
+    first *= beta1
+    first += (1 - beta1) * g
+    second *= beta2
+    second += (1 - beta2) * np.square(g)
+    param -= step_size * first / (np.sqrt(second) / root + eps)
+
+
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
     """Bytes of columns that one convolution holds at a time (forward, or backward wrt the input)."""
     N, C_in = image_shape[:2]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from . import _checks
+from . import _backend, _checks
 
 __all__ = ["softmax_cross_entropy"]
 
@@ -38,23 +38,7 @@ def softmax_cross_entropy(logits, targets):
     """
     name = "softmax_cross_entropy"
     (logits,) = _checks.arrays(name, logits=logits)
-    classes, targets = _checks.targets(name, logits, targets)
-    N = len(logits)
-    if N == 0:
-        return 0.0, np.empty_like(logits)
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    exponentials = np.exp(shifted)
-    total = exponentials.sum(axis=1, keepdims=True)
-    grad_logits = exponentials / total
-    if classes:
-        rows = np.arange(N)
-        loss = np.log(total[:, 0]) - shifted[rows, targets]
-        grad_logits[rows, targets] -= 1
-    else:
-        mass = targets.sum(axis=1, keepdims=True)
-        # a class of probability 0 adds nothing, even where its log is -inf
-        surprise = np.log(total) - shifted
-        loss = np.multiply(targets, surprise, out=np.zeros_like(logits), where=targets != 0).sum(axis=1)
-        grad_logits = grad_logits * mass - targets
-    grad_logits /= N
-    return float(loss.mean(dtype=np.float64)), grad_logits
+    targets = _checks.targets(name, logits, targets)
+    losses, grad_logits = np.empty(len(logits), logits.dtype), np.empty_like(logits)
+    _backend.kernels.softmax_cross_entropy(logits, targets, losses, grad_logits)
+    return float(losses.mean(dtype=np.float64)) if len(logits) else 0.0, grad_logits

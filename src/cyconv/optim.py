@@ -5,9 +5,22 @@ A model is anything with `params` and `grads`, two mappings of arrays with the s
 
 import numpy as np
 
-from . import _checks, serialization
+from . import _backend, _checks, _reference, serialization
 
 __all__ = ["SGD", "Adam", "AdamW"]
+
+
+def _flat(param, *arrays):
+    """(kernels, one-dimensional views of the arrays); NumPy's kernels, and no views, where only NumPy can update."""
+    dtype, shape = param.dtype, param.shape
+    plain = dtype.type in (np.float32, np.float64) and dtype.isnative
+    for array in (param, *arrays):
+        if array is not None:
+            flags = array.flags
+            plain &= flags.c_contiguous and flags.aligned and array.dtype == dtype and array.shape == shape
+    if not plain:
+        return _reference, (param, *arrays)
+    return _backend.kernels, [None if array is None else array.reshape(-1) for array in (param, *arrays)]
 
 
 class SGD:
@@ -48,15 +61,10 @@ class SGD:
         """Change every parameter once."""
         grads = self.model.grads
         for key, param in self.model.params.items():
-            g = grads[key]
-            if self.weight_decay:
-                g = g + self.weight_decay * param
-            if self.momentum:
-                velocity = self.velocity[key]
-                velocity *= self.momentum
-                velocity += g
-                g = g + self.momentum * velocity if self.nesterov else velocity
-            param -= self.lr * g
+            kernels, (param, grad, velocity) = _flat(param, grads[key], self.velocity.get(key))
+            kernels.sgd_update(
+                param, grad, velocity, self.lr, self.momentum, self.nesterov, self.weight_decay
+            )
 
     def state_dict(self):
         """What `step` remembers, as a flat dict of arrays (copies)."""
@@ -114,18 +122,13 @@ class Adam:
         b1, b2 = self.betas
         step_size = self.lr / (1 - b1 ** int(self.steps))
         root = float(np.sqrt(1 - b2 ** int(self.steps)))
+        shrink, decay = 1.0, self.weight_decay
+        if self.decoupled:
+            shrink, decay = 1 - self.lr * decay, 0.0
         grads = self.model.grads
         for key, param in self.model.params.items():
-            g, first, second = grads[key], self.first[key], self.second[key]
-            if self.weight_decay and self.decoupled:
-                param *= 1 - self.lr * self.weight_decay
-            elif self.weight_decay:
-                g = g + self.weight_decay * param
-            first *= b1
-            first += (1 - b1) * g
-            second *= b2
-            second += (1 - b2) * np.square(g)
-            param -= step_size * first / (np.sqrt(second) / root + self.eps)
+            kernels, arrays = _flat(param, grads[key], self.first[key], self.second[key])
+            kernels.adam_update(*arrays, b1, b2, step_size, root, self.eps, shrink, decay)
 
     def _state(self):
         return {

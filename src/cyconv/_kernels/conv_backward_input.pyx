@@ -75,6 +75,7 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
 cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task,
                               const floating* grad_output, const floating* weight, floating* grad_input,
                               floating* workspace) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef const Window* window = &conv.window
     cdef Py_ssize_t kernel = window.kernel_h * window.kernel_w
     cdef Py_ssize_t y0 = digit(&task, tiling.row_blocks) * tiling.rows
@@ -112,6 +113,7 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
                             k0, k0 + k, l0, l0 + positions, y0, y1, image + n * conv.C_in * plane)
             k0 += k
         l0 += positions
+    restore_denormals(control)
 
 
 cdef inline Py_ssize_t first_row(const Window* window, Py_ssize_t y) noexcept nogil:

@@ -89,6 +89,7 @@ cdef void add_partial_sums(floating* total, const floating* partial, size_t size
 cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task,
                                const floating* grad_output, const floating* input, floating* grad_weight,
                                floating* partial, floating* workspace) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t s = digit(&task, tiling.splits)
     cdef Py_ssize_t k0 = digit(&task, tiling.blocks) * tiling.block
     cdef Py_ssize_t g = task
@@ -112,3 +113,4 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
         # (M, k) += (M, P) . (k, P)^T
         gemm(False, True, conv.M, k, P, a, lda, b, ldb, tile > first, total, conv.K,
              workspace + tiling.columns + tiling.buffer)
+    restore_denormals(control)

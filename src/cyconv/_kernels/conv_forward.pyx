@@ -67,6 +67,7 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
 cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, const floating* input,
                        const floating* weight, const floating* bias, floating* output,
                        floating* workspace) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t m0 = digit(&task, tiling.blocks) * tiling.block
     cdef Py_ssize_t g = digit(&task, conv.groups)
     cdef Py_ssize_t l0 = digit(&task, tiling.tiles) * tiling.positions
@@ -94,6 +95,7 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
         scatter(conv, c, bias, channel, m, n0, images, l0, positions, output)
     elif bias != NULL:
         add_bias(c, ldc, bias + channel, m, P)
+    restore_denormals(control)
 
 
 cdef void add_bias(floating* output, Py_ssize_t row_length, const floating* bias, Py_ssize_t m,

@@ -1,7 +1,8 @@
-/* The x86-64 level of this CPU and operating system: 1 (base), 3 (AVX2, FMA, BMI2) or 4 (AVX-512).
+/* The x86-64 level of this CPU and operating system, 1 (base), 3 (AVX2, FMA, BMI2) or 4 (AVX-512), and its vendor.
    Levels: "x86-64 psABI", micro-architecture levels. Bits: Intel SDM and AMD APM, CPUID. */
 #ifndef CYCONV_CPU_H
 #define CYCONV_CPU_H
+#include <string.h>
 
 #if defined(__x86_64__) || defined(_M_X64)
 #if defined(_MSC_VER)
@@ -37,7 +38,18 @@ static int cyconv_cpu_level(void) {
     if ((seven[1] & avx512) == avx512 && (state & 0xe6u) == 0xe6u) return 4;
     return 3;
 }
+
+/* The 12 letters of the vendor, which CPUID gives in the order EBX, EDX, ECX. */
+static void cyconv_cpu_vendor(char name[13]) {
+    unsigned zero[4];
+    cyconv_cpuid(0, zero);
+    memcpy(name, &zero[1], 4);
+    memcpy(name + 4, &zero[3], 4);
+    memcpy(name + 8, &zero[2], 4);
+    name[12] = 0;
+}
 #else
 static int cyconv_cpu_level(void) { return 1; }
+static void cyconv_cpu_vendor(char name[13]) { name[0] = 0; }
 #endif
 #endif

@@ -150,6 +150,7 @@ cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noex
 cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* images,
                           const floating* weight, const floating* bias, floating* outputs,
                           const Py_ssize_t* distance, floating* line) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
     cdef Py_ssize_t n = plane // conv.C_out, o = plane % conv.C_out, rows = min(s.rows, conv.H_out - first), y
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
@@ -157,11 +158,13 @@ cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, con
     taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     for y in range(rows):
         interleave_row(sums + y * s.width, 0, 1, conv.W_out, False, outputs + plane * conv.L + (first + y) * conv.W_out)
+    restore_denormals(control)
 
 
 cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* grad_output,
                                    const floating* weight, floating* grad_input, const Py_ssize_t* distance,
                                    floating* line) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
     cdef Py_ssize_t n = plane // conv.C_in, c = plane % conv.C_in, phases = s.phases_h * s.phases_w, m, o, a, r, k
     cdef floating* sums = line + s.phase
@@ -180,6 +183,7 @@ cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t 
             a = r % s.phases_h
             interleave_row(sums + a * s.phases_w * s.sums + r // s.phases_h * s.width, s.sums, s.phases_w, conv.W_in,
                            m > 0, image + (first * s.phases_h + r) * conv.W_in)
+    restore_denormals(control)
 
 
 cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
@@ -205,6 +209,7 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
                            const floating* input, floating* grad_weight, const Py_ssize_t* distance,
                            char* workspace) noexcept nogil:
     """The gradient of one filter; returns whether a value is not finite: the zeros between rows may have made it so."""
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), n, k, l, i, y, first, rows
     cdef floating* line = <floating*>workspace
     cdef floating* grads = line + s.phase * s.stride_h * s.stride_w
@@ -227,4 +232,5 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
             total += sums[k * lanes + l]
         grad_weight[o * conv.K + k] = total
         check += 0 * total
+    restore_denormals(control)
     return check != 0

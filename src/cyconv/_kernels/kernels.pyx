@@ -8,8 +8,9 @@ nothing but MemoryError, and release the GIL.
 
 from cython cimport floating
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, log, sqrt
 from libc.limits cimport INT_MAX
+from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
@@ -26,6 +27,7 @@ from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
     CYCONV_PANELS, POOL_LINE, ROWS, WINOGRAD_CHANNELS, cyconv_tile, gemm, gemm_scratch, interleave_row, lanes_of,
     lay_row, output_tiles, panel_product, pool_far_tap, pool_row, pool_tap, tap_sums, taps, taps_gradient, tile_values, weight_panel)
+from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
@@ -41,4 +43,7 @@ include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"
 include "elementwise.pyx"
+include "norm.pyx"
+include "softmax.pyx"
+include "update.pyx"
 include "capi.pyx"

@@ -25,14 +25,18 @@ cdef int matmul_blocks(const floating[:, ::1] a,   # IN (m, k), or (k, m) if tra
     cdef Py_ssize_t blocks_n = ceil_div(n, MATMUL_COLUMNS)
     cdef Py_ssize_t tasks = ceil_div(m, MATMUL_ROWS) * blocks_n, t
     cdef int threads = team(<double>m * n * k, tasks)
+    cdef uint64_t control
     if m == 0 or n == 0:
         return 0
     if k == 0:
         memset(&output[0, 0], 0, m * n * sizeof(floating))
         return 0
-    for t in prange(tasks, num_threads=threads, schedule="dynamic", nogil=True):
-        matmul_block(transpose_a, transpose_b, m, n, k, &a[0, 0], a.shape[1], &b[0, 0], b.shape[1],
-                     &output[0, 0], t // blocks_n * MATMUL_ROWS, t % blocks_n * MATMUL_COLUMNS)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(tasks, schedule="dynamic"):
+            matmul_block(transpose_a, transpose_b, m, n, k, &a[0, 0], a.shape[1], &b[0, 0], b.shape[1],
+                         &output[0, 0], t // blocks_n * MATMUL_ROWS, t % blocks_n * MATMUL_COLUMNS)
+        restore_denormals(control)
     return 0
 
 

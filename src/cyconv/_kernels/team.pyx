@@ -14,6 +14,11 @@ cdef extern from "workspace.h":
     void* cyconv_acquire(size_t bytes) nogil
     void cyconv_release(void* memory) nogil
 
+# At the start and the end of each region that adds or multiplies; copies and comparisons keep denormals as they are.
+cdef extern from "denormals.h":
+    uint64_t flush_denormals "cyconv_flush_denormals"() nogil
+    void restore_denormals "cyconv_restore_denormals"(uint64_t control) nogil
+
 OPENMP = bool(CYCONV_OPENMP)
 
 NO_GUARD = nullcontext()
@@ -50,6 +55,14 @@ cdef int check_memory(int status) except -1:
     if status == NO_MEMORY:
         raise MemoryError("cyconv: the workspace could not be allocated")
     return 0
+
+
+cdef char* acquire(size_t bytes) except NULL:
+    """cyconv_acquire, for those that hold the GIL."""
+    cdef char* memory = <char*>cyconv_acquire(bytes)
+    if memory == NULL:
+        check_memory(NO_MEMORY)
+    return memory
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

@@ -3,6 +3,7 @@
 #define CYCONV_VECTORS_H
 #include <math.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <string.h>
 
 /* ROWS x 3 sums, 3 operands and 1 factor fill the registers: 32 of AVX-512 and NEON, 16 of AVX2 and SSE2.
@@ -72,28 +73,36 @@ typedef struct { /* one tile of Winograd's filtering */
 #define PANEL(name) cyconv_float_##name
 #define WP 0.625f
 #define WQ 1.5f
+#define BITS uint32_t
 #include "panel.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "pool.h"
+#include "sums.h"
+#include "softmax.h"
 #undef REAL
 #undef LANES
 #undef PANEL
 #undef WP
 #undef WQ
+#undef BITS
 
 #define REAL double
 #define LANES DOUBLE_LANES
 #define PANEL(name) cyconv_double_##name
 #define WP 0.625
 #define WQ 1.5
+#define BITS uint64_t
 #include "panel.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "pool.h"
+#include "sums.h"
+#include "softmax.h"
 #undef REAL
 #undef LANES
 #undef PANEL
 #undef WP
 #undef WQ
+#undef BITS
 #endif

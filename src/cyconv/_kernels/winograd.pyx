@@ -196,16 +196,19 @@ cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t 
                           Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* pixels,
                           floating* strip) noexcept nogil:
     """pixels[36, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
+    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), count = rows * columns
     lay_strip(s, False, images + c * s.H * s.W, row, rows, column, columns, strip)
     tile_values(strip, strip_length(s, columns), tiles, count, s.m, False, pixels + c * width,
                 apart(s.C * round_up(count, width)), s.C * width)
+    restore_denormals(control)
 
 
 cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts,
                            const cyconv_tile* tiles, Py_ssize_t count, const floating* pixels, const floating* weight,
                            const floating* bias, floating* outputs, floating* workspace) noexcept nogil:
     """Filters m.. at one part of the tiles; returns whether a value is not finite."""
+    cdef uint64_t control = flush_denormals()
     cdef floating* weights = workspace               # [panel, 36, c, ROWS] = G g G^T
     cdef floating* products = workspace + s.weights  # [36, filter, span]
     cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m)
@@ -225,6 +228,7 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
         for f in range(filters):
             finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first, s.m,
                                    bias[m + f] if bias != NULL else 0, outputs + (m + f) * s.H_out * s.W_out, s.W_out)
+    restore_denormals(control)
     return not finite
 
 

@@ -82,11 +82,9 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
                 winograd_weight_tiles(w, t, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
             for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic"):
-                # (filters, channels) += (filters, tiles) . (channels, tiles)^T
-                gemm(False, True, filters, channels, rows * columns,
-                     workspace + TILE_VALUES * apart(channels * padded) + t * apart(filters * padded), padded,
-                     workspace + t * apart(channels * padded), padded, row > 0 or column > 0,
-                     sums + t * apart(filters * row_length), row_length, scratch + threadid() * s.scratch)
+                winograd_weight_product(t, filters, channels, rows * columns, padded, row > 0 or column > 0, workspace,
+                                        sums + t * apart(filters * row_length), row_length,
+                                        scratch + threadid() * s.scratch)
             column += columns
         row += rows
     for t in prange(filters, num_threads=threads):
@@ -99,6 +97,7 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t c
                                 Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* values,
                                 floating* strip) noexcept nogil:
     """Tiles of one input channel, [36, channel, tile], or after these of one filter's gradient, [36, filter, tile]."""
+    cdef uint64_t control = flush_denormals()
     cdef bint gradient = task >= channels
     cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), padded = round_up(rows * columns, lanes_of(sizeof(floating)))
     cdef Py_ssize_t plane = apart((filters if gradient else channels) * padded)
@@ -109,3 +108,15 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t c
     else:
         lay_strip(w, False, input + task * w.H * w.W, row, rows, column, columns, strip)
     tile_values(strip, strip_length(w, columns), tiles, rows * columns, w.m, gradient, values + task * padded, plane, width)
+    restore_denormals(control)
+
+
+cdef void winograd_weight_product(Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels, Py_ssize_t tiles,
+                                  Py_ssize_t padded, bint accumulate, const floating* values, floating* sums,
+                                  Py_ssize_t row_length, floating* scratch) noexcept nogil:
+    """Sums of value v: (filters, channels) := or += (filters, tiles) . (channels, tiles)^T."""
+    cdef uint64_t control = flush_denormals()
+    gemm(False, True, filters, channels, tiles,
+         values + TILE_VALUES * apart(channels * padded) + v * apart(filters * padded), padded,
+         values + v * apart(channels * padded), padded, accumulate, sums, row_length, scratch)
+    restore_denormals(control)

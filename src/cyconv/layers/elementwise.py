@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import _checks, functional
+from .. import _backend, _checks, functional
 from .base import Layer
 
 
@@ -27,7 +27,7 @@ class Dropout(Layer):
     p : float
         In [0, 1].
     rng : numpy.random.Generator, optional
-        Draws the elements.
+        Draws a seed for the elements of each forward pass.
 
     Raises
     ------
@@ -51,13 +51,17 @@ class Dropout(Layer):
         (input,) = _checks.arrays("Dropout", input=input)
         if not self.training:
             return input
-        kept = self.rng.random(input.shape, dtype=np.float32) >= self.p
-        scale = kept * input.dtype.type(1 / (1 - self.p) if self.p < 1 else 0)
-        self._keep(scale)
-        return input * scale
+        seed = int(self.rng.integers(2**64, dtype=np.uint64))
+        self._keep(seed, input.shape)
+        return self._masked(input, seed)
 
     def backward(self, grad_output, *, needs_input_grad=True):
-        (scale,) = self._kept()
+        seed, shape = self._kept()
         (grad_output,) = _checks.arrays("Dropout", grad_output=grad_output)
-        _checks.same_shape("Dropout", "grad_output", grad_output, scale.shape, "the output of forward")
-        return grad_output * scale
+        _checks.same_shape("Dropout", "grad_output", grad_output, shape, "the output of forward")
+        return self._masked(grad_output, seed)
+
+    def _masked(self, input, seed):
+        output = np.empty_like(input)
+        _backend.kernels.dropout(input.reshape(-1), seed, self.p, output.reshape(-1))
+        return output

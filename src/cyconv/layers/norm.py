@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .. import _checks
+from .. import _backend, _checks
 from .base import Layer
 
 
@@ -59,25 +59,31 @@ class BatchNorm2d(Layer):
         return tuple(input_shape)
 
     def forward(self, input):
-        input, weight = _checks.arrays("BatchNorm2d", input=input, weight=self.params["weight"])
+        mean, var = self.buffers["running_mean"], self.buffers["running_var"]
+        input, weight, bias, mean, var = _checks.arrays(
+            "BatchNorm2d",
+            input=input,
+            weight=self.params["weight"],
+            bias=self.params["bias"],
+            running_mean=mean,
+            running_var=var,
+        )
         images, single = _checks.images("BatchNorm2d", "input", input)
         _checks.norm_channels("BatchNorm2d", images, self.num_features)
         if self.training and len(images):
             mean, var = self._batch_statistics(images)
-        else:
-            mean, var = self.buffers["running_mean"], self.buffers["running_var"]
         inverse = 1 / np.sqrt(var + self.eps)
-        normalised = (images - _per_channel(mean)) * _per_channel(inverse)
-        self._keep(normalised, inverse, single)
-        output = normalised * _per_channel(weight) + _per_channel(self.params["bias"])
+        output = np.empty_like(images)
+        _backend.kernels.batch_norm_forward(images, mean, inverse * weight, bias, output)
+        self._keep(images, mean, inverse, single)
         return output[0] if single else output
 
     def _batch_statistics(self, images):
         """Mean and biased variance of this batch; the running ones move towards them."""
         count = images.size // images.shape[1]
         _checks.batch_statistics("BatchNorm2d", count)
-        mean = images.mean(axis=(0, 2, 3))
-        var = images.var(axis=(0, 2, 3))
+        mean, var = np.empty((2, self.num_features), images.dtype)
+        _backend.kernels.batch_norm_statistics(images, mean, var)
         for name, value in (("running_mean", mean), ("running_var", var * (count / (count - 1)))):
             running = self.buffers[name]
             running += self.momentum * (value - running)
@@ -85,23 +91,16 @@ class BatchNorm2d(Layer):
         return mean, var
 
     def backward(self, grad_output, *, needs_input_grad=True):
-        normalised, inverse, single = self._kept()
-        (grad_output,) = _checks.arrays("BatchNorm2d", grad_output=grad_output)
-        shape = normalised.shape[1:] if single else normalised.shape
-        _checks.same_shape("BatchNorm2d", "grad_output", grad_output, shape, "the output of forward")
-        grad_output = grad_output.reshape(normalised.shape)
-        grad_bias = grad_output.sum(axis=(0, 2, 3))
-        grad_weight = (grad_output * normalised).sum(axis=(0, 2, 3))
-        self._fill_grads(weight=grad_weight, bias=grad_bias)
-        count = max(1, grad_output.size // grad_output.shape[1])
-        # the mean and the variance depend on the input too: their two shares are taken off
-        grad_input = (
-            grad_output - _per_channel(grad_bias / count) - normalised * _per_channel(grad_weight / count)
+        images, mean, inverse, single = self._kept()
+        grad_output, weight = _checks.arrays(
+            "BatchNorm2d", grad_output=grad_output, weight=self.params["weight"]
         )
-        grad_input *= _per_channel(inverse * self.params["weight"])
-        return grad_input[0] if single else grad_input
-
-
-def _per_channel(values):
-    """(C,) -> (C, 1, 1), to broadcast over (N, C, H, W)."""
-    return values[:, np.newaxis, np.newaxis]
+        shape = images.shape[1:] if single else images.shape
+        _checks.same_shape("BatchNorm2d", "grad_output", grad_output, shape, "the output of forward")
+        grad_input = np.empty_like(images) if needs_input_grad else None
+        grad_weight, grad_bias = np.empty((2, self.num_features), images.dtype)
+        _backend.kernels.batch_norm_backward(
+            grad_output.reshape(images.shape), images, mean, inverse, weight, grad_input, grad_weight, grad_bias
+        )
+        self._fill_grads(weight=grad_weight, bias=grad_bias)
+        return grad_input[0] if single and needs_input_grad else grad_input
