@@ -32,6 +32,12 @@ POOLED, INDICES = z(2, 4, 2, 3), np.zeros((2, 4, 2, 3), np.int64)  # of 2x2 wind
 
 # ---------------------------------------------------------------- one argument at a time
 
+
+def enter(context):
+    with context:
+        pass
+
+
 # Each function with correct arguments, any of which a case replaces.
 CALLS = {
     "conv2d": lambda **given: F.conv2d(X, W, **given),
@@ -48,6 +54,7 @@ CALLS = {
     "output_size": lambda **given: F.output_size(**{"input_size": 5, "kernel_size": 2, **given}),
     "linear_backward": lambda **given: F.linear_backward(z(5, 3), z(5, 4), z(3, 4), **given),
     "set_num_threads": lambda **given: cyconv.set_num_threads(**given),
+    "num_threads": lambda **given: enter(cyconv.num_threads(**given)),
 }
 # Arguments that are an int or a pair, and their least value.
 PAIRS = dict.fromkeys(("input_size", "output_size", "kernel_size", "stride", "dilation"), 1)
@@ -92,6 +99,7 @@ def integer_cases():
     for function, argument, most in (
         *((function, "groups", HUGE) for function in CALLS if function.startswith("conv")),
         ("set_num_threads", "n", 1024),
+        ("num_threads", "n", 1024),
     ):
         must = f"{function}: {argument} must be"
         for value, error, text in (
@@ -505,7 +513,7 @@ def test_rejected(backend, call, arguments, error, text):
 def test_the_correct_calls_are_accepted(backend):
     """The calls that the cases above spoil in one argument."""
     for function, call in CALLS.items():
-        call(**({"n": 1} if function == "set_num_threads" else {}))
+        call(**({"n": 1} if function.endswith("num_threads") else {}))
     F.max_pool2d_backward(POOLED, with_indices(-1, 29), X.shape)
 
 

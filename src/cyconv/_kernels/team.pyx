@@ -31,7 +31,7 @@ cdef double WORK_PER_THREAD = 100_000
 
 cdef int team(double work, Py_ssize_t tasks):
     """Threads for `tasks` tasks of together `work` multiply-adds (or elements moved, times ten)."""
-    cdef Py_ssize_t threads = _threads.num_threads
+    cdef Py_ssize_t threads = _threads.get_num_threads()
     threads = min(threads, tasks)
     if work < threads * WORK_PER_THREAD:
         threads = <Py_ssize_t>(work / WORK_PER_THREAD)
