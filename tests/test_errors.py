@@ -388,14 +388,26 @@ VALUE_ERRORS = {
         }.items()
     },
     # sizes past any memory
-    f"conv2d: output of shape (2, 6, {2**32 + 2}, {2**32 + 1}) is larger than any memory": (
-        lambda: F.conv2d(X, W, padding=((HUGE, HUGE), (HUGE, HUGE - 1)))
+    f"conv2d: padded image of shape ({2**32 + 3}, {2**32 + 3}) is larger than any memory": (
+        lambda: F.conv2d(X, W, padding=((HUGE, HUGE), (HUGE, HUGE - 1)), stride=HUGE)
     ),
-    f"im2col: columns of shape (2, 4, {(2**32 + 3) * (2**32 + 4)}) is larger than any memory": (
-        lambda: F.im2col(X, 1, padding=HUGE)
+    f"conv_transpose2d: padded image of shape ({HUGE + 2}, {HUGE + 3}) is larger than any memory": (
+        lambda: F.conv_transpose2d(X[:, :, :2, :2], U, stride=HUGE)
     ),
-    f"col2im: output of shape (1, 1, {HUGE}, {HUGE}) is larger than any memory": (
-        lambda: F.col2im(z(1, 1, 1), HUGE, 1, stride=HUGE)
+    f"max_pool2d: padded image of shape ({HUGE}, {HUGE}) is larger than any memory": (
+        lambda: F.max_pool2d(X, HUGE, padding="same")
+    ),
+    f"conv2d: output of shape (2, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
+        lambda: F.conv2d(X, W, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"conv2d: output of shape (0, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
+        lambda: F.conv2d(X[:0], W, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"im2col: columns of shape (2, 4, {(2**31 + 5) * (2**28 + 6)}) is larger than any memory": (
+        lambda: F.im2col(X, 1, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"col2im: output of shape (1, 20, {HUGE}, {2**27}) is larger than any memory": (
+        lambda: F.col2im(z(1, 20, 1), (HUGE, 2**27), 1, stride=HUGE)
     ),
     # columns
     **{

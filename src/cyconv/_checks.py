@@ -110,11 +110,11 @@ def choice(function, name, value, choices):
 def arrays(function, **named):
     """The named arrays as C-contiguous, aligned, native-endian float arrays of one dtype.
 
-    ``None`` stays None. An array that is fit already is passed through, others are copied once.
+    A `bias` of None stays None. An array that is fit already is passed through, others are copied once.
     """
     dtype = None
     for name, array in named.items():
-        if array is None:
+        if array is None and name == "bias":
             continue
         if type(array) is not np.ndarray:
             array = _plain(function, name, array)
@@ -128,7 +128,8 @@ def arrays(function, **named):
 
 
 def _dtype_error(function, named):
-    arrays = {name: _plain(function, name, array) for name, array in named.items() if array is not None}
+    given = {name: array for name, array in named.items() if name != "bias" or array is not None}
+    arrays = {name: _plain(function, name, array) for name, array in given.items()}
     dtypes = ", ".join(f"{name} is {array.dtype}" for name, array in arrays.items())
     wanted = next((a.dtype.type for a in arrays.values() if a.dtype.type in FLOATS), np.float32)
     odd = next(name for name, a in arrays.items() if a.dtype.type is not wanted)
@@ -205,7 +206,7 @@ def allocatable(function, name, shape, dtype):
     """Refuse a shape whose bytes do not fit in Py_ssize_t, before anything is computed."""
     size = np.dtype(dtype).itemsize
     for n in shape:
-        size *= n
+        size *= max(n, 1)  # NumPy counts an empty array as if it were not
     if size >= 2**63:
         raise ValueError(f"{function}: {name} of shape {tuple(shape)} is larger than any memory")
 
@@ -282,7 +283,14 @@ def output_size(function, window, H_in, W_in, ceil_mode=False):
             f"fit input of size {H_in}x{W_in} with padding (top {window.pad_top}, bottom {window.pad_bottom}, "
             f"left {window.pad_left}, right {window.pad_right}); increase padding"
         )
+    countable(function, window, H_in, W_in)
     return H_out, W_out
+
+
+def countable(function, window, H_in, W_in):
+    """Kernels count positions in the padded image, also where nothing of its size is allocated."""
+    padded = H_in + window.pad_top + window.pad_bottom, W_in + window.pad_left + window.pad_right
+    allocatable(function, "padded image", padded, np.float64)
 
 
 def pool_padding(function, window):
@@ -327,6 +335,7 @@ def transposed_output(function, window, H_in, W_in, output_padding):
             f"padding (top {window.pad_top}, bottom {window.pad_bottom}, left {window.pad_left}, right "
             f"{window.pad_right}) gives output of size {H_out}x{W_out}; decrease padding"
         )
+    countable(function, window, H_out, W_out)
     return H_out, W_out
 
 
