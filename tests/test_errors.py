@@ -279,6 +279,16 @@ VALUE_ERRORS = {
         # through conv2d this weight would take 8 GiB
         lambda: _checks.conv_weight("conv2d", X[:, :1], np.broadcast_to(0.0, (1, 1, 2**15, 2**16)), None, 1)
     ),
+    f"conv_transpose2d: weight.shape[0]=4294967296 in 2 groups is more than BLAS can count ({HUGE})": (
+        lambda: _checks.conv_weight(
+            "conv_transpose2d",
+            np.broadcast_to(0.0, (1, 2**32, 1, 1)),
+            np.broadcast_to(0.0, (2**32, 1, 1, 1)),
+            None,
+            2,
+            transposed=True,
+        )
+    ),
     # the window
     f"conv2d: {NOT_ALL_FIT}{MORE}": lambda: F.conv2d(X, z(1, 4, 2, 7)),
     f"conv2d_backward: {DILATED}{MORE}": lambda: F.conv2d_backward(
@@ -429,6 +439,9 @@ VALUE_ERRORS = {
     "linear: bias must have shape (3,), got (4,)": lambda: F.linear(z(5, 4), z(3, 4), z(4)),
     f"linear: weight.shape=(2147483648, 0) is more than BLAS can count ({HUGE})": (
         lambda: F.linear(z(5, 0), z(HUGE + 1, 0))
+    ),
+    f"linear_backward: input has 4294967296 rows, more than BLAS can count ({HUGE}); pass fewer": (
+        lambda: F.linear_backward(z(2, 2**31, 0), z(2, 2**31, 0), z(0, 0))
     ),
     # convolve
     "convolve: f and g must both be 1-D or both 2-D, got f.shape=(3,), g.shape=(2, 2)": (

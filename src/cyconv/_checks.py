@@ -257,6 +257,10 @@ def conv_weight(function, input, weight, bias, groups, transposed=False, single=
         raise ValueError(
             f"{function}: weight has {taps} elements per channel, more than BLAS can count ({LARGEST})"
         )
+    if weight.shape[0] // groups > LARGEST:
+        raise ValueError(
+            f"{function}: weight.shape[0]={weight.shape[0]} in {groups} groups is more than BLAS can count ({LARGEST})"
+        )
     return C_out
 
 
@@ -415,6 +419,12 @@ def linear_shapes(function, input, weight, bias):
         raise ValueError(f"{function}: bias must have shape ({weight.shape[0]},), got {bias.shape}")
     if max(weight.shape) > LARGEST:
         raise ValueError(f"{function}: weight.shape={weight.shape} is more than BLAS can count ({LARGEST})")
+
+
+def linear_rows(function, rows):
+    """The gradient of a fully connected weight is a product along the rows of its input."""
+    if rows > LARGEST:
+        raise ValueError(f"{function}: input has {rows} rows, more than BLAS can count ({LARGEST}); pass fewer")
 
 
 # ---------------------------------------------------------------- layers, losses, optimizers, files
