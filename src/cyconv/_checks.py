@@ -6,6 +6,7 @@ the remedy where one is known.
 """
 
 import operator
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -623,6 +624,27 @@ def weights_suffix(function, path):
 def damaged_file(function, path, error):
     """The error for a file that is not what its suffix says."""
     return ValueError(f"{function}: {str(path)!r} is damaged or no {path.suffix} file of arrays ({error})")
+
+
+def npz_compression(info):
+    """An entry of an .npz file is stored or deflated, as NumPy does; of the others not every Python has a reader."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} has a compression that numpy.savez does not write")
+
+
+def npz_size(info, archive_size, promised):
+    """An entry must be able to hold the bytes that its array's header promises, before memory is taken for them.
+
+    `archive_size` is that of the file: deflate makes bytes at most 1032 times fewer (zlib.net/zlib_tech.html).
+    """
+    if promised > min(info.file_size, 1032 * archive_size):
+        raise ValueError(f"the header of {info.filename} promises {promised} bytes, more than it holds")
+
+
+def whole_entry(info, rest):
+    """Nothing may follow the array of an entry."""
+    if rest:
+        raise ValueError(f"{info.filename} has bytes after its array")
 
 
 def missing_package(function, package):
