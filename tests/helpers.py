@@ -151,13 +151,17 @@ def read_only(array):
     return array
 
 
+class Subclass(np.ndarray):
+    pass
+
+
 LAYOUTS = {
     "strided": strided,
     "transposed": lambda array: np.asfortranarray(array),
     "byte-swapped": lambda array: array.astype(array.dtype.newbyteorder()),
     "misaligned": misaligned,
     "read-only": read_only,
-    "subclass": lambda array: array.view(type("Subclass", (np.ndarray,), {})),
+    "subclass": lambda array: array.view(Subclass),
 }
 
 

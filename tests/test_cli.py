@@ -249,6 +249,19 @@ def test_resume_of_a_checkpoint_that_does_not_fit(train, tmp_path, capsys):
     assert str(path) in line and "0.weight" in line
 
 
+def test_resume_of_a_checkpoint_of_another_model(train, tmp_path, capsys):
+    assert train("--epochs", 1) == 0
+    path = tmp_path / "run" / "checkpoint.npz"
+    state = cyconv.load(path)
+    about = json.loads(str(state["about"]))
+    about["settings"]["model"] = "__doc__"
+    cyconv.save(state | {"about": np.array(json.dumps(about))}, path)
+    before = path.read_bytes()
+    assert train("--resume", "--batch-size", 8, small=False) == 2
+    assert "the checkpoint's model '__doc__' is none of small_vgg" in error_line(capsys)
+    assert path.read_bytes() == before
+
+
 def test_output_that_is_a_file(train, tmp_path, capsys):
     (tmp_path / "run").write_text("mine")
     assert train() == 2

@@ -32,6 +32,12 @@ POOLED, INDICES = z(2, 4, 2, 3), np.zeros((2, 4, 2, 3), np.int64)  # of 2x2 wind
 
 # ---------------------------------------------------------------- one argument at a time
 
+
+def enter(context):
+    with context:
+        pass
+
+
 # Each function with correct arguments, any of which a case replaces.
 CALLS = {
     "conv2d": lambda **given: F.conv2d(X, W, **given),
@@ -48,6 +54,7 @@ CALLS = {
     "output_size": lambda **given: F.output_size(**{"input_size": 5, "kernel_size": 2, **given}),
     "linear_backward": lambda **given: F.linear_backward(z(5, 3), z(5, 4), z(3, 4), **given),
     "set_num_threads": lambda **given: cyconv.set_num_threads(**given),
+    "num_threads": lambda **given: enter(cyconv.num_threads(**given)),
 }
 # Arguments that are an int or a pair, and their least value.
 PAIRS = dict.fromkeys(("input_size", "output_size", "kernel_size", "stride", "dilation"), 1)
@@ -92,6 +99,7 @@ def integer_cases():
     for function, argument, most in (
         *((function, "groups", HUGE) for function in CALLS if function.startswith("conv")),
         ("set_num_threads", "n", 1024),
+        ("num_threads", "n", 1024),
     ):
         must = f"{function}: {argument} must be"
         for value, error, text in (
@@ -271,6 +279,16 @@ VALUE_ERRORS = {
         # through conv2d this weight would take 8 GiB
         lambda: _checks.conv_weight("conv2d", X[:, :1], np.broadcast_to(0.0, (1, 1, 2**15, 2**16)), None, 1)
     ),
+    f"conv_transpose2d: weight.shape[0]=4294967296 in 2 groups is more than BLAS can count ({HUGE})": (
+        lambda: _checks.conv_weight(
+            "conv_transpose2d",
+            np.broadcast_to(0.0, (1, 2**32, 1, 1)),
+            np.broadcast_to(0.0, (2**32, 1, 1, 1)),
+            None,
+            2,
+            transposed=True,
+        )
+    ),
     # the window
     f"conv2d: {NOT_ALL_FIT}{MORE}": lambda: F.conv2d(X, z(1, 4, 2, 7)),
     f"conv2d_backward: {DILATED}{MORE}": lambda: F.conv2d_backward(
@@ -380,14 +398,26 @@ VALUE_ERRORS = {
         }.items()
     },
     # sizes past any memory
-    f"conv2d: output of shape (2, 6, {2**32 + 2}, {2**32 + 1}) is larger than any memory": (
-        lambda: F.conv2d(X, W, padding=((HUGE, HUGE), (HUGE, HUGE - 1)))
+    f"conv2d: padded image of shape ({2**32 + 3}, {2**32 + 3}) is larger than any memory": (
+        lambda: F.conv2d(X, W, padding=((HUGE, HUGE), (HUGE, HUGE - 1)), stride=HUGE)
     ),
-    f"im2col: columns of shape (2, 4, {(2**32 + 3) * (2**32 + 4)}) is larger than any memory": (
-        lambda: F.im2col(X, 1, padding=HUGE)
+    f"conv_transpose2d: padded image of shape ({HUGE + 2}, {HUGE + 3}) is larger than any memory": (
+        lambda: F.conv_transpose2d(X[:, :, :2, :2], U, stride=HUGE)
     ),
-    f"col2im: output of shape (1, 1, {HUGE}, {HUGE}) is larger than any memory": (
-        lambda: F.col2im(z(1, 1, 1), HUGE, 1, stride=HUGE)
+    f"max_pool2d: padded image of shape ({HUGE}, {HUGE}) is larger than any memory": (
+        lambda: F.max_pool2d(X, HUGE, padding="same")
+    ),
+    f"conv2d: output of shape (2, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
+        lambda: F.conv2d(X, W, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"conv2d: output of shape (0, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
+        lambda: F.conv2d(X[:0], W, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"im2col: columns of shape (2, 4, {(2**31 + 5) * (2**28 + 6)}) is larger than any memory": (
+        lambda: F.im2col(X, 1, padding=((HUGE, 1), (2**28, 0)))
+    ),
+    f"col2im: output of shape (1, 20, {HUGE}, {2**27}) is larger than any memory": (
+        lambda: F.col2im(z(1, 20, 1), (HUGE, 2**27), 1, stride=HUGE)
     ),
     # columns
     **{
@@ -409,6 +439,9 @@ VALUE_ERRORS = {
     "linear: bias must have shape (3,), got (4,)": lambda: F.linear(z(5, 4), z(3, 4), z(4)),
     f"linear: weight.shape=(2147483648, 0) is more than BLAS can count ({HUGE})": (
         lambda: F.linear(z(5, 0), z(HUGE + 1, 0))
+    ),
+    f"linear_backward: input has 4294967296 rows, more than BLAS can count ({HUGE}); pass fewer": (
+        lambda: F.linear_backward(z(2, 2**31, 0), z(2, 2**31, 0), z(0, 0))
     ),
     # convolve
     "convolve: f and g must both be 1-D or both 2-D, got f.shape=(3,), g.shape=(2, 2)": (
@@ -505,7 +538,7 @@ def test_rejected(backend, call, arguments, error, text):
 def test_the_correct_calls_are_accepted(backend):
     """The calls that the cases above spoil in one argument."""
     for function, call in CALLS.items():
-        call(**({"n": 1} if function == "set_num_threads" else {}))
+        call(**({"n": 1} if function.endswith("num_threads") else {}))
     F.max_pool2d_backward(POOLED, with_indices(-1, 29), X.shape)
 
 

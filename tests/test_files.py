@@ -1,13 +1,16 @@
 """Files: atomic writes, damaged and foreign files, arguments of save and load."""
 
+import json
 import os
 import pickle
 import stat
+import struct
 import sys
 import zipfile
 
 import numpy as np
 import pytest
+from helpers import run_python
 
 import cyconv
 
@@ -63,6 +66,34 @@ def test_an_interrupt_in_the_middle_of_an_array(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         new.save(path)
     assert os.listdir(tmp_path) == [path.name] and path.read_bytes() == content
+
+
+FULL_DISK = """
+import resource, signal, sys
+import numpy as np
+import cyconv
+
+path = sys.argv[1]
+cyconv.save({"old": np.arange(1000.0)}, path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # so that a write past the limit is an error, as on a full disk
+for limit in (0, 100, 5000, 70_000):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+    try:
+        cyconv.save({"first": np.ones(5000, "f"), "second": np.ones(60_000, "f")}, path)
+    except OSError as error:
+        print(type(error).__name__, error.errno)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sets Linux's limits")
+def test_a_full_disk_leaves_the_old_file(suffix, tmp_path):
+    """The write itself fails, at the start, in the middle of an array, between two."""
+    path = tmp_path / f"weights{suffix}"
+    printed = run_python(FULL_DISK, path, CYCONV_BACKEND="numpy").stdout
+    assert printed == "OSError 27\n" * 4  # EFBIG
+    assert os.listdir(tmp_path) == [path.name]
+    np.testing.assert_array_equal(cyconv.load(path)["old"], np.arange(1000))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
@@ -173,6 +204,128 @@ def test_bytes_after_an_array_are_no_array(tmp_path):
         entry.write(b"more")
     with pytest.raises(ValueError, match=r"a\.npy has bytes after its array"):
         cyconv.load(path)
+
+
+def npy(header, data=b"", version=(1, 0)):
+    """The bytes of an .npy file with any header."""
+    header = header.encode() + b"\n"
+    return b"\x93NUMPY" + bytes(version) + struct.pack("<H", len(header)) + header + data
+
+
+def described(shape, descr="'<f8'"):
+    return f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}"
+
+
+HOSTILE_NPY = {
+    "more-than-it-holds": npy(described("(3,)"), bytes(16)),
+    "terabytes": npy(described(f"({2**40},)")),
+    "past-counting": npy(described(f"({2**62}, 4)")),
+    "past-long": npy(described(f"({10**40},)")),
+    "negative": npy(described("(-1,)")),
+    "fraction": npy(described("(1.5,)"), bytes(8)),
+    "truth": npy(described("(True,)"), bytes(8)),
+    "70-dimensions": npy(described(f"({'1,' * 70})"), bytes(8)),
+    "unknown-dtype": npy(described("(1,)", "'<q9'"), bytes(8)),
+    "terabyte-items": npy(described("(1,)", f"'|V{2**31 - 1}'"), bytes(8)),
+    "code": npy(described("(1,)", "__import__('os').abort()"), bytes(8)),
+    "objects-inside": npy(described("(1,)", "[('a', '|O')]"), pickle.dumps(1)),
+    "nested": npy("-" * 9000 + "1"),
+    "no-dict": npy("[1]"),
+    "other-version": npy(described("(1,)"), bytes(8), (9, 0)),
+    "long-header": npy(described("(1,)") + " " * 20_000, bytes(8)),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE_NPY.values(), ids=HOSTILE_NPY)
+def test_hostile_npz(content, tmp_path):
+    """An error before memory is taken; the model and the file are as they were."""
+    model, path = cyconv.Linear(3, 4), tmp_path / "weights.npz"
+    before = model.state_dict()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("weight.npy", npy(described("(4, 3)", "'<f4'"), bytes(48)))
+        archive.writestr("bias.npy", content)
+    bytes_before = path.read_bytes()
+    with pytest.raises(ValueError, match=r"^load: .*weights\.npz' is damaged or no \.npz file of arrays"):
+        model.load(path)
+    assert path.read_bytes() == bytes_before
+    for key, array in model.state_dict().items():
+        np.testing.assert_array_equal(array, before[key])
+
+
+def test_an_index_that_lies_about_a_size(tmp_path):
+    """The directory of the archive, too, promises terabytes."""
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", npy(described(f"({2**28},)")))
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"PK\x01\x02") + 24  # uncompressed size, in the central directory
+    content[place : place + 4] = struct.pack("<I", 2**32 - 2)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"the header of a\.npy promises 2147483648 bytes, more than it holds"):
+        cyconv.load(path)
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_other_compressions(compression, tmp_path):
+    path = tmp_path / "weights.npz"
+    pytest.importorskip("bz2" if compression == zipfile.ZIP_BZIP2 else "lzma")
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("a.npy", npy(described("(1,)"), bytes(8)))
+    with pytest.raises(ValueError, match=r"a\.npy has a compression that numpy\.savez does not write"):
+        cyconv.load(path)
+
+
+def tensors(header, data=b"", size=None):
+    """The bytes of a safetensors file with any header."""
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(header) if size is None else size) + header + data
+
+
+def tensor(shape, offsets, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
+
+
+HOSTILE_SAFETENSORS = {
+    "size-of-header": tensors({}, size=2**63),
+    "nested": tensors(b"[" * 100_000),
+    "no-json": tensors(b"\xff\xfe"),
+    "dtype-of-torch": tensors({"a": tensor([1], [0, 2], "BF16")}, bytes(2)),
+    "outside": tensors({"a": tensor([4], [0, 2**40])}, bytes(16)),
+    "past-counting": tensors({"a": tensor([2**62, 2**62], [0, 16])}, bytes(16)),
+    "empty-past-counting": tensors({"a": tensor([0, 2**62], [0, 0])}),
+    "negative": tensors({"a": tensor([-4], [0, 16])}, bytes(16)),
+    "overlapping": tensors({"a": tensor([4], [0, 16]), "b": tensor([4], [0, 16])}, bytes(16)),
+    "100-dimensions": tensors({"a": tensor([1] * 100, [0, 4])}, bytes(4)),
+}
+
+
+@pytest.mark.parametrize("content", HOSTILE_SAFETENSORS.values(), ids=HOSTILE_SAFETENSORS)
+def test_hostile_safetensors(content, tmp_path):
+    pytest.importorskip("safetensors")
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"^load: .*weights\.safetensors' is damaged or no"):
+        cyconv.load(path)
+    assert path.read_bytes() == content
+
+
+def test_swapped_files(tmp_path):
+    """One format under the other's name; one model's file for another: an error, and nothing changes."""
+    pytest.importorskip("safetensors")
+    small, large = cyconv.Linear(3, 4), cyconv.Conv2d(3, 4, 3)
+    before = {key: array.copy() for key, array in small.params.items()}
+    small.save(tmp_path / "a.npz")
+    small.save(tmp_path / "b.safetensors")
+    (tmp_path / "a.npz").rename(tmp_path / "c.safetensors")
+    (tmp_path / "b.safetensors").rename(tmp_path / "d.npz")
+    large.save(tmp_path / "e.npz")
+    for name, text in (("c.safetensors", "is damaged"), ("d.npz", "is damaged"), ("e.npz", "has shape")):
+        content = (tmp_path / name).read_bytes()
+        with pytest.raises(ValueError, match=text):
+            small.load(tmp_path / name)
+        assert (tmp_path / name).read_bytes() == content
+    for key, array in small.params.items():
+        np.testing.assert_array_equal(array, before[key])
 
 
 # ---------------------------------------------------------------- bad arguments

@@ -257,6 +257,43 @@ def test_a_truncated_checkpoint_is_one_line(tmp_path):
         checkpoint.read(tmp_path)
 
 
+HOSTILE_CHECKPOINTS = {  # what is changed in the text of a good one
+    "version": {"format": 2},
+    "no-settings": {"settings": None},
+    "settings-unknown": {"settings": {"data": 1}},
+    "model": {"settings": {"model": None}},
+    "epochs": {"settings": {"epochs": "ten"}},
+    "batch-size": {"settings": {"batch_size": 0}},
+    "rate": {"settings": {"lr": float("nan")}},
+    "seed": {"settings": {"seed": -1}},
+    "backend": {"settings": {"backend": "fortran"}},
+    "history": {"history": 5},
+    "history-records": {"history": [1, 2]},
+    "history-names": {"history": [{"epoch": 1}]},
+    "rng": {"rng": {"bit_generator": "MT19937"}},
+    "rng-number": {"rng": {"bit_generator": "PCG64", "state": {"state": -1, "inc": 1}, "has_uint32": 0, "uinteger": 0}},
+}
+
+
+@pytest.mark.parametrize("change", HOSTILE_CHECKPOINTS.values(), ids=HOSTILE_CHECKPOINTS)
+def test_a_hostile_checkpoint_is_one_line(tmp_path, change):
+    run = make_run(epochs=1)
+    run.save(tmp_path)
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.read(tmp_path)  # a good one
+    state = cyconv.load(path)
+    about = json.loads(str(state["about"]))
+    for name, value in change.items():
+        about[name] = about[name] | value if isinstance(value, dict) and name == "settings" else value
+    state["about"] = np.array(json.dumps(about))
+    cyconv.save(state, path)
+    content = path.read_bytes()
+    with pytest.raises(TrainError, match=r"checkpoint\.npz: expected a checkpoint of format 1") as caught:
+        checkpoint.read(tmp_path)
+    assert "\n" not in str(caught.value)
+    assert path.read_bytes() == content
+
+
 def test_a_checkpoint_needs_no_pickle(tmp_path):
     make_run(epochs=1).save(tmp_path)
     with np.load(tmp_path / "checkpoint.npz", allow_pickle=False) as archive:

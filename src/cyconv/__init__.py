@@ -3,7 +3,7 @@
 from . import _backend, convert, functional, models
 from ._config import package_version as _package_version
 from ._config import show_config
-from ._threads import get_num_threads, set_num_threads
+from ._threads import get_num_threads, num_threads, set_num_threads
 from .capi import get_include
 from .layers import (
     AvgPool2d,
@@ -47,6 +47,7 @@ __all__ = [
     "get_num_threads",
     "load",
     "models",
+    "num_threads",
     "save",
     "set_num_threads",
     "show_config",

@@ -6,6 +6,7 @@ the remedy where one is known.
 """
 
 import operator
+import zipfile
 from collections.abc import Mapping
 
 import numpy as np
@@ -110,11 +111,11 @@ def choice(function, name, value, choices):
 def arrays(function, **named):
     """The named arrays as C-contiguous, aligned, native-endian float arrays of one dtype.
 
-    ``None`` stays None. An array that is fit already is passed through, others are copied once.
+    A `bias` of None stays None. An array that is fit already is passed through, others are copied once.
     """
     dtype = None
     for name, array in named.items():
-        if array is None:
+        if array is None and name == "bias":
             continue
         if type(array) is not np.ndarray:
             array = _plain(function, name, array)
@@ -128,7 +129,8 @@ def arrays(function, **named):
 
 
 def _dtype_error(function, named):
-    arrays = {name: _plain(function, name, array) for name, array in named.items() if array is not None}
+    given = {name: array for name, array in named.items() if name != "bias" or array is not None}
+    arrays = {name: _plain(function, name, array) for name, array in given.items()}
     dtypes = ", ".join(f"{name} is {array.dtype}" for name, array in arrays.items())
     wanted = next((a.dtype.type for a in arrays.values() if a.dtype.type in FLOATS), np.float32)
     odd = next(name for name, a in arrays.items() if a.dtype.type is not wanted)
@@ -205,7 +207,7 @@ def allocatable(function, name, shape, dtype):
     """Refuse a shape whose bytes do not fit in Py_ssize_t, before anything is computed."""
     size = np.dtype(dtype).itemsize
     for n in shape:
-        size *= n
+        size *= max(n, 1)  # NumPy counts an empty array as if it were not
     if size >= 2**63:
         raise ValueError(f"{function}: {name} of shape {tuple(shape)} is larger than any memory")
 
@@ -256,6 +258,10 @@ def conv_weight(function, input, weight, bias, groups, transposed=False, single=
         raise ValueError(
             f"{function}: weight has {taps} elements per channel, more than BLAS can count ({LARGEST})"
         )
+    if weight.shape[0] // groups > LARGEST:
+        raise ValueError(
+            f"{function}: weight.shape[0]={weight.shape[0]} in {groups} groups is more than BLAS can count ({LARGEST})"
+        )
     return C_out
 
 
@@ -282,7 +288,14 @@ def output_size(function, window, H_in, W_in, ceil_mode=False):
             f"fit input of size {H_in}x{W_in} with padding (top {window.pad_top}, bottom {window.pad_bottom}, "
             f"left {window.pad_left}, right {window.pad_right}); increase padding"
         )
+    countable(function, window, H_in, W_in)
     return H_out, W_out
+
+
+def countable(function, window, H_in, W_in):
+    """Kernels count positions in the padded image, also where nothing of its size is allocated."""
+    padded = H_in + window.pad_top + window.pad_bottom, W_in + window.pad_left + window.pad_right
+    allocatable(function, "padded image", padded, np.float64)
 
 
 def pool_padding(function, window):
@@ -327,6 +340,7 @@ def transposed_output(function, window, H_in, W_in, output_padding):
             f"padding (top {window.pad_top}, bottom {window.pad_bottom}, left {window.pad_left}, right "
             f"{window.pad_right}) gives output of size {H_out}x{W_out}; decrease padding"
         )
+    countable(function, window, H_out, W_out)
     return H_out, W_out
 
 
@@ -406,6 +420,12 @@ def linear_shapes(function, input, weight, bias):
         raise ValueError(f"{function}: bias must have shape ({weight.shape[0]},), got {bias.shape}")
     if max(weight.shape) > LARGEST:
         raise ValueError(f"{function}: weight.shape={weight.shape} is more than BLAS can count ({LARGEST})")
+
+
+def linear_rows(function, rows):
+    """The gradient of a fully connected weight is a product along the rows of its input."""
+    if rows > LARGEST:
+        raise ValueError(f"{function}: input has {rows} rows, more than BLAS can count ({LARGEST}); pass fewer")
 
 
 # ---------------------------------------------------------------- layers, losses, optimizers, files
@@ -604,6 +624,27 @@ def weights_suffix(function, path):
 def damaged_file(function, path, error):
     """The error for a file that is not what its suffix says."""
     return ValueError(f"{function}: {str(path)!r} is damaged or no {path.suffix} file of arrays ({error})")
+
+
+def npz_compression(info):
+    """An entry of an .npz file is stored or deflated, as NumPy does; of the others not every Python has a reader."""
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"{info.filename} has a compression that numpy.savez does not write")
+
+
+def npz_size(info, archive_size, promised):
+    """An entry must be able to hold the bytes that its array's header promises, before memory is taken for them.
+
+    `archive_size` is that of the file: deflate makes bytes at most 1032 times fewer (zlib.net/zlib_tech.html).
+    """
+    if promised > min(info.file_size, 1032 * archive_size):
+        raise ValueError(f"the header of {info.filename} promises {promised} bytes, more than it holds")
+
+
+def whole_entry(info, rest):
+    """Nothing may follow the array of an entry."""
+    if rest:
+        raise ValueError(f"{info.filename} has bytes after its array")
 
 
 def missing_package(function, package):

@@ -71,7 +71,7 @@ def _threads_text():
         if _threads.forked
         else ""
     )
-    return f"{_threads.num_threads}{note}"
+    return f"{_threads.get_num_threads()}{note}"
 
 
 def show_config():

@@ -45,11 +45,19 @@ def _overlap(rows, W_out, H_in, W_in, window):
     return (H, W), image, block
 
 
+def _block(shape, fill, dtype):
+    """Padded images. The kernels' error where there is no room is MemoryError, also past NumPy's own limit."""
+    try:
+        return np.full(shape, fill, dtype)
+    except ValueError as error:
+        raise MemoryError(f"cyconv: {error}") from error
+
+
 def _windows(input, rows, W_out, window, fill=0):
     """View of every window of the output `rows`: (N, C, rows, W_out, kernel_h, kernel_w)."""
     N, C, H_in, W_in = input.shape
     size, image, inside = _overlap(rows, W_out, H_in, W_in, window)
-    block = np.full((N, C, *size), fill, input.dtype)
+    block = _block((N, C, *size), fill, input.dtype)
     block[inside] = input[image]
     views = sliding_window_view(block, window.extent, axis=(2, 3))
     return views[:, :, :: window.stride_h, :: window.stride_w, :: window.dilation_h, :: window.dilation_w]
@@ -59,7 +67,7 @@ def _add_windows(windows, rows, window, output):
     """The adjoint of `_windows`: add (N, C, rows, W_out, kernel_h, kernel_w) into the images."""
     N, C, R, W_out = windows.shape[:4]
     size, image, inside = _overlap(rows, W_out, *output.shape[2:], window)
-    block = np.zeros((N, C, *size), output.dtype)
+    block = _block((N, C, *size), 0, output.dtype)
     for i in range(window.kernel_h):
         for j in range(window.kernel_w):
             h, w = i * window.dilation_h, j * window.dilation_w

@@ -4,6 +4,8 @@ One OpenMP team calls single-threaded BLAS: a multithreaded BLAS inside or betwe
 spins against the team. The process's own OpenMP settings are never touched.
 """
 
+import contextlib
+import contextvars
 import os
 import threading
 import warnings
@@ -12,23 +14,48 @@ from . import _checks
 
 forked = False  # a child of fork: libgomp's team did not survive, so kernels stay on one thread
 
+CGROUP = "/sys/fs/cgroup"
+
+
+def _read(path):
+    """The words of a small file; none where it can't be read."""
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except (OSError, ValueError):
+        return []
+
 
 def _cgroup_cores():
-    """CPU quota of this process's control group in cores (v2, then v1); infinite where there is none."""
-    try:
-        with open("/sys/fs/cgroup/cpu.max") as file:
-            quota, period = file.read().split()
-    except (OSError, ValueError):
-        try:
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_quota_us") as file:
-                quota = file.read().strip()
-            with open("/sys/fs/cgroup/cpu/cpu.cfs_period_us") as file:
-                period = file.read().strip()
-        except OSError:
-            return float("inf")
-    if quota in ("max", "-1"):
-        return float("inf")
-    return int(quota) / int(period)
+    """CPU quota of this process in cores: the least of its control group and those around it; inf for none.
+
+    ``/proc/self/cgroup`` names the group in each hierarchy: ``0::/a/b`` in version 2, whose quota is in
+    ``/sys/fs/cgroup/a/b/cpu.max``, ``4:cpu,cpuacct:/a/b`` in version 1 (cgroups(7)).
+    """
+    cores = float("inf")
+    # in a container the path may be that of the host, and the root of the mount the container's own group
+    for line in ["0::/", "0:cpu:/", *_read("/proc/self/cgroup")]:
+        _, controllers, path = line.split(":", 2) if line.count(":") > 1 else ("", "none", "")
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        parts = [part for part in path.split("/") if part]
+        if ".." in parts:  # outside this namespace
+            continue
+        for depth in range(len(parts) + 1):
+            cores = min(cores, _quota("/".join(parts[:depth]), version_2=not controllers))
+    return cores
+
+
+def _quota(group, version_2):
+    """Quota of one control group in cores: microseconds of CPU time in each period / the period."""
+    if version_2:
+        words = _read(os.path.join(CGROUP, group, "cpu.max"))
+    else:
+        words = _read(os.path.join(CGROUP, "cpu", group, "cpu.cfs_quota_us"))
+        words += _read(os.path.join(CGROUP, "cpu", group, "cpu.cfs_period_us"))
+    if len(words) == 2 and all(word.isdecimal() for word in words) and int(words[1]):  # not "max", not -1
+        return int(words[0]) / int(words[1])
+    return float("inf")
 
 
 def default_num_threads():
@@ -38,10 +65,11 @@ def default_num_threads():
         if text.isdecimal() and int(text) > 0:
             return int(text)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, int(min(cores, _cgroup_cores())))
+    return max(1, int(min(cores, _cgroup_cores())))  # a fraction of a core more would be throttled
 
 
-num_threads = default_num_threads()
+_of_process = default_num_threads()
+_of_context = contextvars.ContextVar("cyconv.num_threads", default=None)
 
 
 def set_num_threads(n):
@@ -61,27 +89,73 @@ def set_num_threads(n):
     -----
     RuntimeWarning
         More than one in a child of fork, where the kernels stay on one thread.
+
+    See Also
+    --------
+    num_threads : for one block of code, in one Python thread.
     """
-    global num_threads
-    n = _checks.integer("set_num_threads", "n", n, 1, 1024)
-    if forked and n > 1:
-        warnings.warn(
-            f"set_num_threads: a child of fork stays on one thread, {n} were asked for; start it by spawn instead",
-            RuntimeWarning,
-            stacklevel=2,
-        )
-        n = 1
-    num_threads = n
+    global _of_process
+    _of_process = _accepted("set_num_threads", n)
 
 
 def get_num_threads():
-    """Number of threads that the compiled kernels may use in this process."""
-    return num_threads
+    """Number of threads that the compiled kernels may use, called from here."""
+    if forked:
+        return 1
+    return _of_context.get() or _of_process
+
+
+@contextlib.contextmanager
+def num_threads(n):
+    """Context in which the compiled kernels may use `n` threads, in this Python thread (or task) alone.
+
+    Other Python threads keep what they have: their own `num_threads`, else that of `set_num_threads`. So
+    uses in several threads, however they overlap, restore what was. Inside, the number stands over
+    `set_num_threads`. Uses may be nested, and an exception ends them like the end of the block.
+
+    Parameters
+    ----------
+    n : int
+        At least 1.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not an int, or less than 1.
+
+    Warns
+    -----
+    RuntimeWarning
+        As `set_num_threads`.
+
+    Examples
+    --------
+    >>> with num_threads(1):
+    ...     get_num_threads()
+    1
+    """
+    token = _of_context.set(_accepted("num_threads", n))
+    try:
+        yield
+    finally:
+        _of_context.reset(token)
+
+
+def _accepted(function, n):
+    n = _checks.integer(function, "n", n, 1, 1024)
+    if forked and n > 1:
+        warnings.warn(
+            f"{function}: a child of fork stays on one thread, {n} were asked for; start it by spawn instead",
+            RuntimeWarning,
+            stacklevel=3 if function == "set_num_threads" else 4,
+        )
+        n = 1
+    return n
 
 
 def _after_fork():
-    global num_threads, forked, _lock, _users
-    num_threads, forked = 1, True
+    global forked, _lock, _users
+    forked = True
     _lock = threading.Lock()
     if _users:  # another thread was inside a kernel, and is not in this process
         _users = 0

@@ -81,7 +81,7 @@ def parse(function, image_size, kernel_size, stride, padding, dilation):
     kernel_h, kernel_w = _checks.pair(function, "kernel_size", kernel_size, 1)
     stride_h, stride_w = _checks.pair(function, "stride", stride, 1)
     dilation_h, dilation_w = _checks.pair(function, "dilation", dilation, 1)
-    if padding == "same" and isinstance(padding, str):
+    if isinstance(padding, str) and padding == "same":
         top, bottom = _same_padding(image_size[0], dilation_h * (kernel_h - 1) + 1, stride_h)
         left, right = _same_padding(image_size[1], dilation_w * (kernel_w - 1) + 1, stride_w)
     else:

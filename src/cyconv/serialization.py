@@ -1,6 +1,7 @@
 """Named arrays in files: `.npz` and safetensors, never pickle, written atomically."""
 
 import errno
+import math
 import os
 import tempfile
 import zipfile
@@ -18,6 +19,8 @@ DAMAGE = (
     zipfile.BadZipFile,
     zlib.error,
     ValueError,
+    TypeError,
+    OverflowError,
     EOFError,
     KeyError,
     NotImplementedError,
@@ -115,7 +118,8 @@ def load(path):
     if suffix == ".npz":
         try:
             with zipfile.ZipFile(path) as archive:
-                return {_entry_name(entry): _read_entry(archive, entry) for entry in archive.namelist()}
+                size = path.stat().st_size
+                return {_entry_name(info): _read_entry(archive, info, size) for info in archive.infolist()}
         except OSError as error:
             # EINVAL, or no number: the damaged index led to a place outside the file
             if error.errno not in (None, errno.EINVAL):
@@ -126,7 +130,7 @@ def load(path):
     safetensors = _safetensors("load")
     try:
         return safetensors.numpy.load(path.read_bytes())
-    except (safetensors.SafetensorError, ValueError, KeyError) as error:
+    except (safetensors.SafetensorError, *DAMAGE) as error:
         raise _checks.damaged_file("load", path, error) from error
 
 
@@ -145,13 +149,26 @@ def fill(function, arrays, state):
         array[...] = state[key]
 
 
-def _entry_name(entry):
-    return entry.removesuffix(".npy")
+def _entry_name(info):
+    return info.filename.removesuffix(".npy")
 
 
-def _read_entry(archive, entry):
-    with archive.open(entry) as file:
+def _read_entry(archive, info, archive_size):
+    _checks.npz_compression(info)
+    _checks.npz_size(info, archive_size, _promised_bytes(archive, info))
+    with archive.open(info) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
-        if file.read(1):
-            raise ValueError(f"{entry} has bytes after its array")
+        _checks.whole_entry(info, file.read(1))
         return array
+
+
+def _promised_bytes(archive, info):
+    """Bytes of the array by its header, which is read before memory is taken for what it says."""
+    with archive.open(info) as file:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        try:
+            shape, _, dtype = read(file)
+        except MemoryError as error:  # the parser's, of a text nested too deep
+            raise ValueError(f"the header of {info.filename} can't be parsed") from error
+    return math.prod(shape) * dtype.itemsize

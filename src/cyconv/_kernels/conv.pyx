@@ -45,7 +45,7 @@ cdef Conv conv_sizes(tuple image_shape, tuple output_shape, Window window, Py_ss
     conv.N, conv.C_out, conv.H_out, conv.W_out = output_shape
     conv.groups = groups
     conv.window = window
-    conv.threads = _threads.num_threads
+    conv.threads = _threads.get_num_threads()
     derive(&conv)
     return conv
 

@@ -148,7 +148,7 @@ cdef int im2col_whole(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_i
                       Window window,
                       floating[:, :, ::1] columns,         # OUT (N, C*kernel_h*kernel_w, H_out*W_out)
                       ) except -1:
-    cdef int threads = _threads.num_threads
+    cdef int threads = _threads.get_num_threads()
     with nogil:
         im2col_planes(&input[0, 0, 0, 0], input.shape[0] * input.shape[1], input.shape[2], input.shape[3],
                       &window, columns.shape[2], &columns[0, 0, 0], threads)
@@ -184,7 +184,7 @@ cdef int col2im_whole(const floating[:, :, ::1] columns,  # IN (N, C*kernel_h*ke
                       Window window,
                       floating[:, :, :, ::1] output,      # OUT (N, C, H, W)
                       ) except -1:
-    cdef int threads = _threads.num_threads
+    cdef int threads = _threads.get_num_threads()
     with nogil:
         col2im_planes(&columns[0, 0, 0], output.shape[0] * output.shape[1], output.shape[2], output.shape[3],
                       &window, columns.shape[2], &output[0, 0, 0, 0], threads)

@@ -7,7 +7,7 @@ cdef Py_ssize_t MATMUL_COLUMNS = 256
 
 def matmul(a, transpose_a, b, transpose_b, output):
     """output = op(a) . op(b) of two matrices."""
-    with _threads.single_threaded_blas:
+    with BLAS_GUARD:
         if a.itemsize == sizeof(float):
             matmul_blocks[float](a, transpose_a, b, transpose_b, output)
         else:

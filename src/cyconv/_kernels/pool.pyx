@@ -13,7 +13,7 @@ cdef int max_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in
                      floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
                      long long[:, :, :, ::1] indices,     # OUT like output, or None
                      ) except -1:
-    cdef int threads = _threads.num_threads
+    cdef int threads = _threads.get_num_threads()
     cdef long long* indices_ = NULL
     if indices is not None:
         indices_ = &indices[0, 0, 0, 0]
@@ -97,7 +97,7 @@ cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N,
                              const long long[:, :, :, ::1] indices,     # IN like grad_output
                              floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
                              ) except -1:
-    cdef int threads = _threads.num_threads
+    cdef int threads = _threads.get_num_threads()
     cdef Py_ssize_t outside
     with nogil:
         outside = max_backward_planes(

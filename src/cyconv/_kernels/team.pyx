@@ -21,12 +21,30 @@ cdef extern from "denormals.h":
 
 OPENMP = bool(CYCONV_OPENMP)
 
+cdef extern from "Python.h":
+    int PyErr_CheckSignals() except -1
+
+
+cdef class _BlasGuard:
+    """BLAS on one thread. A Ctrl-C that came during the kernel is raised before BLAS is set back, not halfway."""
+
+    def __enter__(self):
+        _threads.single_threaded_blas.__enter__()
+
+    def __exit__(self, *exception):
+        try:
+            PyErr_CheckSignals()
+        finally:
+            _threads.single_threaded_blas.__exit__(*exception)
+
+
+BLAS_GUARD = _BlasGuard()
 NO_GUARD = nullcontext()
 
 
 cdef products_guard():
     """The context of a convolution's products, which call BLAS only where gemm is not our own."""
-    return NO_GUARD if CYCONV_PANELS else _threads.single_threaded_blas
+    return NO_GUARD if CYCONV_PANELS else BLAS_GUARD
 
 
 # Waking a team costs some microseconds: a thread must have at least this much to do.
@@ -36,7 +54,7 @@ cdef double WORK_PER_THREAD = 100_000
 
 cdef int team(double work, Py_ssize_t tasks):
     """`team_of` the threads that the process has set."""
-    return team_of(_threads.num_threads, work, tasks)
+    return team_of(_threads.get_num_threads(), work, tasks)
 
 
 cdef int team_of(Py_ssize_t threads, double work, Py_ssize_t tasks) noexcept nogil:

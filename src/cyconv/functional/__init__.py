@@ -2,7 +2,8 @@
 
 Arrays are NCHW, float32 or float64, all of one call alike; a single image (C, H, W) gives a result
 without the batch axis; an empty batch gives an empty result. Nothing but ``out=`` is written.
-Semantics are those of PyTorch's functions of the same names.
+Semantics are those of PyTorch's functions of the same names. Bad arguments are a `TypeError` or `ValueError`,
+before any work; arrays, or workspace of the kernels, for which there is no memory are a `MemoryError`.
 """
 
 from .columns import col2im, im2col, output_size

@@ -123,11 +123,11 @@ def conv2d_backward(
     H_out, W_out = _checks.output_size(name, window, H_in, W_in)
     grad_output = like_output(name, grad_output, (N, C_out, H_out, W_out), single)
 
+    grad_weight = np.empty_like(weight)
     grad_input = None
     if needs_input_grad:
         grad_input = np.empty_like(input)
         _backend.kernels.conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input)
-    grad_weight = np.empty_like(weight)
     _backend.kernels.conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight)
     if single and needs_input_grad:
         grad_input = grad_input[0]
@@ -230,11 +230,11 @@ def conv_transpose2d_backward(
         name, input, weight, None, stride, padding, output_padding, groups, dilation
     )
     grad_output = like_output(name, grad_output, shape, single)
+    grad_weight = np.empty_like(weight)
     grad_input = None
     if needs_input_grad:
         grad_input = np.empty_like(input)
         _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", grad_input)
-    grad_weight = np.empty_like(weight)
     _backend.kernels.conv2d_backward_weight(input, grad_output, window, groups, "auto", grad_weight)
     if single and needs_input_grad:
         grad_input = grad_input[0]

@@ -66,6 +66,7 @@ def linear_backward(grad_output, input, weight, *, needs_input_grad=True):
     shape = (*input.shape[:-1], weight.shape[0])
     _checks.same_shape(name, "grad_output", grad_output, shape, "the output of the forward pass")
     grad_rows = _rows(grad_output)
+    _checks.linear_rows(name, len(grad_rows))
     grad_input = None
     if _checks.flag(name, "needs_input_grad", needs_input_grad):
         grad_input = _matmul(grad_rows, False, weight, False).reshape(input.shape)

@@ -58,9 +58,8 @@ def max_pool2d(
     """
     (input,) = _checks.arrays("max_pool2d", input=input)
     return_indices = _checks.flag("max_pool2d", "return_indices", return_indices)
-    input, single, window, shape = _pooled(
-        "max_pool2d", input, kernel_size, stride, padding, dilation, ceil_mode
-    )
+    input, single = _checks.images("max_pool2d", "input", input)
+    window, shape = _pooled("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
     output, finish = result("max_pool2d", shape, input, single, out, (input,))
     indices = np.empty(shape, np.int64) if return_indices else None
     _backend.kernels.max_pool2d_forward(input, window, output, indices)
@@ -145,7 +144,8 @@ def avg_pool2d(
     """
     (input,) = _checks.arrays("avg_pool2d", input=input)
     count_include_pad = _checks.flag("avg_pool2d", "count_include_pad", count_include_pad)
-    input, single, window, shape = _pooled("avg_pool2d", input, kernel_size, stride, padding, 1, ceil_mode)
+    input, single = _checks.images("avg_pool2d", "input", input)
+    window, shape = _pooled("avg_pool2d", input.shape, kernel_size, stride, padding, 1, ceil_mode)
     output, finish = result("avg_pool2d", shape, input, single, out, (input,))
     _backend.kernels.avg_pool2d_forward(input, window, count_include_pad, output)
     return finish()
@@ -178,20 +178,22 @@ def avg_pool2d_backward(
     (grad_output,) = _checks.arrays(name, grad_output=grad_output)
     count_include_pad = _checks.flag(name, "count_include_pad", count_include_pad)
     input_shape = _checks.image_shape(name, "input_shape", input_shape)
+    images_shape = (1, *input_shape)[-4:]  # (C, H, W) or (N, C, H, W): the kernel sees (N, C, H, W)
+    window, shape = _pooled(name, images_shape, kernel_size, stride, padding, 1, ceil_mode)
+    grad_output = like_output(name, grad_output, shape, len(input_shape) == 3)
     grad_input = np.empty(input_shape, grad_output.dtype)
-    images, single, window, shape = _pooled(name, grad_input, kernel_size, stride, padding, 1, ceil_mode)
-    grad_output = like_output(name, grad_output, shape, single)
-    _backend.kernels.avg_pool2d_backward(grad_output, window, count_include_pad, images)
+    _backend.kernels.avg_pool2d_backward(
+        grad_output, window, count_include_pad, grad_input.reshape(images_shape)
+    )
     return grad_input
 
 
-def _pooled(name, input, kernel_size, stride, padding, dilation, ceil_mode):
-    """The checks that all poolings share; the window and the output's shape."""
+def _pooled(name, shape, kernel_size, stride, padding, dilation, ceil_mode):
+    """The checks that all poolings share: the window and the output's shape for images of `shape`."""
     ceil_mode = _checks.flag(name, "ceil_mode", ceil_mode)
-    input, single = _checks.images(name, "input", input)
-    N, C, H_in, W_in = input.shape
+    N, C, H_in, W_in = shape
     stride = kernel_size if stride is None else stride
     window = _window.parse(name, (H_in, W_in), kernel_size, stride, padding, dilation)
     _checks.pool_padding(name, window)
     H_out, W_out = _checks.output_size(name, window, H_in, W_in, ceil_mode)
-    return input, single, window, (N, C, H_out, W_out)
+    return window, (N, C, H_out, W_out)

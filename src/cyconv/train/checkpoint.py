@@ -6,7 +6,7 @@ predecessor atomically, so that whatever happens one good checkpoint remains.
 """
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
@@ -94,13 +94,39 @@ def read(directory):
         about = json.loads(str(state.pop("about")))
         if about["format"] != FORMAT:
             raise ValueError(f"format {about['format']}")
-        about["settings"] = Settings(**about["settings"])
+        about["settings"] = _settings(about["settings"])
+        _check_history(about["history"])
+        np.random.PCG64().state = about["rng"]  # refuses what is no state
     except Exception as error:  # a damaged file can fail in any way that zip, npy and JSON know
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainError(
             f"{path}: expected a checkpoint of format {FORMAT}, cannot read it: {reason}"
         ) from None
     return state, about
+
+
+def _settings(written):
+    """The Settings of a checkpoint; ValueError where one is of another kind, or no run could have it."""
+    settings = Settings(**written)
+    wrong = [f.name for f in fields(Settings) if not isinstance(getattr(settings, f.name), f.type)]
+    if not wrong:
+        least = {"epochs": 1, "batch_size": 1, "seed": 0}
+        wrong = [name for name, minimum in least.items() if getattr(settings, name) < minimum]
+        wrong += [] if 0 < settings.lr < float("inf") else ["lr"]
+        wrong += [] if settings.backend in ("cython", "numpy") else ["backend"]
+    if wrong:
+        raise ValueError(f"its {', '.join(wrong)} can't be: {settings}")
+    return settings
+
+
+def _check_history(history):
+    """A list with a record of numbers for each epoch."""
+    names = {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
+    for record in history if isinstance(history, list) else [None]:
+        if not isinstance(record, dict) or not names <= record.keys():
+            raise ValueError("its history is no list of epochs")
+        if not all(isinstance(value, int | float) for value in record.values()):
+            raise ValueError("its history has values that are no numbers")
 
 
 def _under(prefix, state):

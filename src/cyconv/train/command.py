@@ -115,6 +115,8 @@ def choose_settings(options, about):
         seed=seed,
         backend=cyconv.backend,
     )
+    if settings.model not in MODELS:
+        raise TrainError(f"--resume: the checkpoint's model {settings.model!r} is none of {', '.join(MODELS)}")
     if old:
         compare_settings(old, settings)
     return dataset, settings

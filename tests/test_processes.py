@@ -1,0 +1,274 @@
+"""Beside others: worker processes of every kind, many threads at once, interrupts, torch and scikit-learn.
+
+Each case is a process of its own with a time limit, so that a hang or a crash is a failure of one test.
+"""
+
+import itertools
+import os
+import subprocess
+import sys
+
+import pytest
+from helpers import LEVELS, VARIANTS, needs_compiled, run_python
+
+BACKENDS = ["numpy", *(["cython"] if LEVELS else [])]
+# NumPy's backend and the worst and best of the compiled ones: BLAS or our own products
+VARIANT_ENDS = dict.fromkeys([*VARIANTS][: 1 + (len(LEVELS) > 1)] + [*VARIANTS][-1:])
+
+
+def run_script(tmp_path, code, *arguments, **environment):
+    """Run `code` as a file, which spawned children can import; what it prints."""
+    path = tmp_path / "script.py"
+    path.write_text(code, encoding="utf-8")
+    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CYCONV_", "OMP_", "OPENBLAS_", "MKL_"))}
+    process = subprocess.run(
+        [sys.executable, str(path), *map(str, arguments)],
+        env={**clean, **environment},
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert process.returncode == 0, process.stderr
+    return process.stdout
+
+
+def environment_of(variant):
+    name, level = VARIANTS[variant]
+    return {"CYCONV_BACKEND": name, "CYCONV_LEVEL": level or ""}
+
+
+# ---------------------------------------------------------------- worker processes
+
+# The parent has a team of two awake, then children compute: by fork on one thread, else on their default.
+WORKERS = """
+import concurrent.futures
+import multiprocessing
+import sys
+import numpy as np
+import cyconv
+from cyconv import _config, functional as F
+
+rng = np.random.default_rng(0)
+x, w = rng.integers(-4, 5, (4, 32, 30, 31)).astype("f"), rng.integers(-4, 5, (32, 32, 3, 3)).astype("f")
+a = rng.integers(-4, 5, (600, 500)).astype("f")
+
+def results():
+    y = F.conv2d(x, w, algorithm="im2col")  # exact
+    pooled, indices = F.max_pool2d(y, 2, return_indices=True)
+    arrays = (y, *F.conv2d_backward(y % 5, x, w, algorithm="im2col"), F.linear(a, a),
+              F.max_pool2d_backward(pooled, indices, y.shape))
+    return [array.tobytes() for array in arrays]
+
+def work(k):
+    info = next(line for line in _config.config_text().splitlines() if line.startswith("threads"))
+    return results(), cyconv.get_num_threads(), info
+
+def through(kind):
+    kind, method = kind.split("-")
+    if kind == "pool":
+        with multiprocessing.get_context(method).Pool(2) as pool:
+            return pool.map(work, range(4), chunksize=1)
+    if kind == "futures":
+        context = multiprocessing.get_context(method)
+        with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+            return list(pool.map(work, range(4)))
+    import joblib
+    with joblib.parallel_config(backend=method, n_jobs=2):
+        return joblib.Parallel()(joblib.delayed(work)(k) for k in range(4))
+
+if __name__ == "__main__":
+    cyconv.set_num_threads(2)
+    expected = results()
+    found = through(sys.argv[1])
+    assert len(found) == 4
+    for result, threads, info in found:
+        assert result == expected
+        print(threads, "fork" in info)
+    assert results() == expected and cyconv.get_num_threads() == 2
+"""
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *(f"{kind}-{method}" for kind in ("pool", "futures") for method in ("fork", "forkserver", "spawn")),
+        "joblib-loky",
+        "joblib-multiprocessing",
+    ],
+)
+@pytest.mark.parametrize("name", BACKENDS)
+def test_workers_after_use_in_the_parent(tmp_path, kind, name):
+    """No hang, the same numbers; children of fork run on one thread and say so in `info`."""
+    if kind.endswith(("fork", "forkserver", "multiprocessing")) and not hasattr(os, "fork"):
+        pytest.skip("no fork on this system")
+    if kind.startswith("joblib"):
+        pytest.importorskip("joblib")
+    printed = run_script(tmp_path, WORKERS, kind, CYCONV_BACKEND=name, CYCONV_NUM_THREADS="3")
+    forks = kind.endswith("-fork") or (kind == "joblib-multiprocessing" and sys.platform == "linux")
+    noted = forks and name == "cython"  # the NumPy backend's threads are those of BLAS
+    assert printed == f"{1 if forks else 3} {noted}\n" * 4
+
+
+def test_the_inner_threads_of_joblib(tmp_path):
+    """loky gives its workers OMP_NUM_THREADS, which is their default."""
+    pytest.importorskip("joblib")
+    code = """
+import joblib
+
+def threads():
+    import cyconv
+    return cyconv.get_num_threads()
+
+if __name__ == "__main__":
+    with joblib.parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=5):
+        print(joblib.Parallel()(joblib.delayed(threads)() for _ in range(2)))
+"""
+    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKENDS[-1]) == "[5, 5]\n"
+
+
+# ---------------------------------------------------------------- many threads at once
+
+CROWD = """
+import sys, threading
+import numpy as np
+import cyconv
+from cyconv import _threads, functional as F
+
+cyconv.set_num_threads(4)
+libraries = _threads.blas_controllers()
+for library in libraries:
+    library.set_num_threads(2)
+before = [library.get_num_threads() for library in libraries]
+rng = np.random.default_rng(0)
+a, b = rng.standard_normal((600, 300)), rng.standard_normal((1200, 300))  # five tasks: a team of four
+x, w = rng.standard_normal((4, 24, 30, 30)), rng.standard_normal((24, 24, 3, 3))
+y = F.conv2d(x, w)
+calls = (lambda: (F.linear(a, b),), lambda: F.conv2d_backward(y, x, w), lambda: (F.conv2d(x, w),))
+expected = [[array.tobytes() for array in call()] for call in calls]
+start, wrong = threading.Barrier(64), []
+
+def work(k):
+    start.wait()
+    for _ in range(3):
+        with cyconv.num_threads(1 + k % 4):  # same bits for any number
+            if [array.tobytes() for array in calls[k % 3]()] != expected[k % 3]:
+                wrong.append(k)
+
+threads = [threading.Thread(target=work, args=(k,)) for k in range(64)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert not wrong, wrong
+assert [library.get_num_threads() for library in libraries] == before
+assert cyconv.get_num_threads() == 4
+"""
+
+
+@needs_compiled
+@pytest.mark.parametrize("level", LEVELS)
+def test_64_threads_at_once(level):
+    """64 teams of up to four, all in BLAS: its buffers suffice, each result is right, its setting comes back."""
+    process = run_python(CROWD, CYCONV_BACKEND="cython", CYCONV_LEVEL=level)
+    assert process.stderr == ""  # where OpenBLAS complains of too many memory regions
+
+
+# ---------------------------------------------------------------- interrupts
+
+INTERRUPT = """
+import os, signal, sys, threading, time
+import numpy as np
+import cyconv
+from cyconv import _threads, functional as F
+
+if sys.argv[1] == "linear":
+    x, w = np.ones((3000, 2500), "f"), np.ones((3000, 2500), "f")
+    call, out, expected = lambda: F.linear(x, w), None, 2500
+else:
+    x, w = np.ones((8, 64, 150, 150), "f"), np.ones((64, 64, 3, 3), "f")
+    out, expected = np.zeros((8, 64, 148, 148), "f"), 576
+    call = lambda: F.conv2d(x, w, out=out, algorithm="im2col")
+libraries = _threads.blas_controllers() if cyconv.backend == "cython" else []
+for library in libraries:
+    library.set_num_threads(2)
+before = [library.get_num_threads() for library in libraries]
+
+def press():
+    for _ in range(5):
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+count, presses = 0, threading.Thread(target=press)
+presses.start()
+while count < 5:
+    inside = False
+    try:
+        while True:
+            if out is not None:
+                out.fill(0)
+            inside = True
+            call()
+            inside = False
+    except KeyboardInterrupt:
+        count += 1
+        if inside and out is not None:
+            assert (out == expected).all()  # the call went on to its end
+presses.join()
+assert [library.get_num_threads() for library in libraries] == before
+assert (call() == expected).all()
+assert [library.get_num_threads() for library in libraries] == before
+print(count)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
+@pytest.mark.parametrize("call", ["linear", "conv2d"])
+@pytest.mark.parametrize("variant", VARIANT_ENDS)
+def test_interrupt_during_a_call(variant, call):
+    """Ctrl-C waits for the call's end; its output is whole, BLAS has its threads back, the next call works."""
+    if variant == "numpy" and call == "conv2d":
+        pytest.skip("the NumPy backend stops between two pieces")
+    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "5\n"
+
+
+# ---------------------------------------------------------------- torch and scikit-learn
+
+NEIGHBOURS = """
+import sys, warnings
+import numpy as np
+for name in sys.argv[1:]:
+    __import__(name)
+import cyconv
+from cyconv import functional as F
+
+rng = np.random.default_rng(0)
+x, w = rng.integers(-4, 5, (4, 16, 30, 31)).astype("f"), rng.integers(-4, 5, (16, 16, 3, 3)).astype("f")
+points = rng.standard_normal((3000, 8)) + 20 * np.arange(3).repeat(1000)[:, np.newaxis]
+y = F.conv2d(x, w, algorithm="im2col")
+for _ in range(3):
+    assert (F.conv2d(x, w, algorithm="im2col") == y).all()
+    if "torch" in sys.modules:
+        import torch
+        theirs = torch.tensor(x, requires_grad=True)
+        product = torch.nn.functional.conv2d(theirs, torch.tensor(w))
+        product.backward(torch.tensor(y))
+        assert np.allclose(product.detach().numpy(), y, atol=0.01)
+        ours = F.conv2d_backward(y, x, w)[0]
+        assert np.allclose(theirs.grad.numpy(), ours, atol=1e-5 * abs(ours).max())
+    if "sklearn" in sys.modules:
+        from sklearn.cluster import KMeans
+        labels = KMeans(3, n_init=1, random_state=0).fit(points).labels_.reshape(3, 1000)
+        assert (labels == labels[:, :1]).all()
+    assert (F.linear(y[:, 0, 0], y[:, 0, 0]) == y[:, 0, 0] @ y[:, 0, 0].T).all()
+print("done")
+"""
+ORDERS = list(itertools.permutations(("cyconv", "torch", "sklearn")))
+
+
+@pytest.mark.parametrize("order", ORDERS, ids="-".join)
+def test_neighbours_in_any_order(order):
+    """cyconv, torch and scikit-learn in one process, each with threads of its own."""
+    for name in order:
+        pytest.importorskip(name)
+    process = run_python(NEIGHBOURS, *order, CYCONV_BACKEND=BACKENDS[-1], CYCONV_NUM_THREADS="2")
+    assert process.stdout == "done\n"
