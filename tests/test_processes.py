@@ -194,9 +194,11 @@ for library in libraries:
 before = [library.get_num_threads() for library in libraries]
 
 def press():
-    for _ in range(5):
-        time.sleep(0.3)
+    for i in range(5):
+        time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
+        while count <= i:  # two signals in one long call would be one interrupt
+            time.sleep(0.01)
 
 count, presses = 0, threading.Thread(target=press)
 presses.start()
