@@ -14,7 +14,7 @@ import venv
 from pathlib import Path
 
 import pytest
-from helpers import needs_compiled
+from helpers import LEVELS, needs_compiled
 
 import cyconv
 
@@ -86,16 +86,17 @@ try:
     filterbank.strongest([np.ones((9, 9)), np.ones((2, 9))], np.ones((1, 3, 3)))
 except ValueError as error:
     print(error)
-print(filterbank.__file__, cyconv.backend)
+print(filterbank.__file__, cyconv._backend.level)
 """
 
 
-def test_numbers(downstream):
+@pytest.mark.parametrize("level", LEVELS)
+def test_numbers(downstream, level):
     """Those of the functional API, bit by bit, from any number of threads; a status becomes its error."""
-    error, facts = downstream("-c", NUMBERS).stdout.strip().splitlines()
+    error, facts = downstream("-c", NUMBERS, CYCONV_LEVEL=level).stdout.strip().splitlines()
     assert error == "image 1, 2x9: cyconv: the kernel does not fit the padded image; increase padding"
     assert "env" in Path(facts.split()[0]).parts
-    assert facts.split()[1] == "cython"
+    assert facts.split()[1] == level
 
 
 def test_other_version(downstream):
