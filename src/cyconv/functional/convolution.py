@@ -33,7 +33,7 @@ def conv2d(
         Input and output channels are divided into so many independent convolutions.
     algorithm : {"auto", "im2col", "winograd"}
         How it is computed: as products with columns, or (3x3 and 5x5 kernels, stride and dilation 1, padding
-        less than the kernel) by Winograd's minimal filtering, up to twice as fast at a few times the rounding
+        less than the kernel) by Winograd's minimal filtering, two to three times as fast at a few times the rounding
         error; "auto" chooses by a cost model. The NumPy backend has one way.
     out : ndarray, optional
         Receives the result: its exact shape and dtype, any strides.
@@ -87,8 +87,7 @@ def conv2d_backward(
     grad_output : ndarray, (N, C_out, H_out, W_out) or (C_out, H_out, W_out)
         Gradient of the loss with respect to the output.
     input, weight, stride, padding, dilation, groups, algorithm
-        As they were passed to `conv2d`. Winograd's filtering gives the gradient of the input; that of the weight
-        is always a product with columns (or, depthwise, a sum along lines).
+        As they were passed to `conv2d`; Winograd's filtering gives both gradients.
     needs_input_grad : bool
         False leaves the gradient of the input out (the first layer of a network).
 
