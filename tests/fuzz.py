@@ -201,7 +201,9 @@ def sizes_of(shape, kernel, stride, padding, dilation=1, ceil_mode=False):
 
 
 def window(draw, most_padding=4):
-    kernel = draw(st.one_of(st.sampled_from((1, 2, 3, 3, 5)), st.tuples(st.integers(1, 6), st.integers(1, 6))))
+    kernel = draw(
+        st.one_of(st.sampled_from((1, 2, 3, 3, 5)), st.tuples(st.integers(1, 6), st.integers(1, 6)))
+    )
     plain = draw(st.booleans())  # stride and dilation 1: Winograd, and shifted columns
     stride, dilation = (1, 1) if plain else (pair(draw, 1, 4), pair(draw, 1, 3))
     padding = draw(
@@ -249,7 +251,13 @@ def conv_transpose2d(draw, backward=False):
     shape = image(draw, C_in, (1, 1), 0)
     weight = (C_in, C_out // groups, *both(kernel))
     extra = draw(st.integers(0, max(0, max(both(stride)) - 1)))
-    rest = {"stride": stride, "padding": padding, "output_padding": extra, "groups": groups, "dilation": dilation}
+    rest = {
+        "stride": stride,
+        "padding": padding,
+        "output_padding": extra,
+        "groups": groups,
+        "dilation": dilation,
+    }
     if backward:
         sizes = [
             max(1, (n - 1) * s - 2 * p + e + extra)
@@ -315,7 +323,9 @@ class Indices(NamedTuple):
     layout: str
 
     def make(self):
-        array = np.random.default_rng(self.seed).integers(min(self.least, self.past - 1), self.past, self.shape)
+        array = np.random.default_rng(self.seed).integers(
+            min(self.least, self.past - 1), self.past, self.shape
+        )
         return LAYOUTS[self.layout](array)
 
 
@@ -336,7 +346,9 @@ def dense(draw, function):
 def convolve(draw):
     ndim = draw(st.integers(1, 2))
     f, g = (tuple(draw(st.integers(1, 12)) for _ in range(ndim)) for _ in range(2))
-    return Call("convolve", arrays_of(draw, f=f, g=g) | {"mode": draw(st.sampled_from(("full", "same", "valid")))})
+    return Call(
+        "convolve", arrays_of(draw, f=f, g=g) | {"mode": draw(st.sampled_from(("full", "same", "valid")))}
+    )
 
 
 def output_size(draw):
@@ -407,8 +419,11 @@ def outcome(function, arguments):
     except (TypeError, ValueError, MemoryError) as error:
         assert type(error) in (TypeError, ValueError) or isinstance(error, MemoryError), type(error)
         text = str(error)
-        assert isinstance(error, MemoryError) or text.startswith(f"{function}:") or "missing" in text or (
-            function == "convolve" and text.startswith("conv2d:")
+        assert (
+            isinstance(error, MemoryError)
+            or text.startswith(f"{function}:")
+            or "missing" in text
+            or (function == "convolve" and text.startswith("conv2d:"))
         ), text
         return Outcome(None, text, MemoryError if isinstance(error, MemoryError) else type(error))
 
@@ -444,7 +459,9 @@ def check(call, level):
         arguments["out"] = make_out(call.out, arguments, expected.result[0])
         with using("numpy"), np.errstate(all="ignore"):
             again = made(call)
-            expected_out = outcome(call.function, again | {"out": make_out(call.out, again, expected.result[0])})
+            expected_out = outcome(
+                call.function, again | {"out": make_out(call.out, again, expected.result[0])}
+            )
     else:
         expected_out = expected
     with using(level), np.errstate(all="ignore"):
@@ -529,7 +546,10 @@ def main():
     total, start = collections.Counter(), time.perf_counter()
     for function in functions:
         counts = run(function, math.ceil(options.calls / len(functions)), options.seed, options.level)
-        print(f"{function:26} {', '.join(f'{count} {what}' for what, count in counts.most_common())}", flush=True)
+        print(
+            f"{function:26} {', '.join(f'{count} {what}' for what, count in counts.most_common())}",
+            flush=True,
+        )
         total += counts
     print(
         f"{total.total()} calls, level {options.level}, seed {options.seed}, {time.perf_counter() - start:.0f} s: "

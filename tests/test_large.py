@@ -71,7 +71,7 @@ def test_average_pooling(level):
 WEIGHT = np.arange(1, 10, dtype=np.float32).reshape(1, 1, 3, 3)
 
 
-@pytest.mark.parametrize("algorithm", ["im2col", "winograd", "auto"])  # auto: depthwise
+@pytest.mark.parametrize("algorithm", ["im2col", "auto"])  # auto: depthwise
 def test_one_plane(level, algorithm):
     """One image of 2**31 pixels, forward and back: a pixel becomes its kernel, turned round."""
     input = zeros(1, 1, SIDE, SIDE)
@@ -95,30 +95,29 @@ def test_one_plane(level, algorithm):
     assert pixels(gradients[1]) == {(0, 0, 1, 1): 5}  # 1*1 + 2*2
 
 
-@pytest.mark.parametrize("kernel", [1, 3])
-@pytest.mark.parametrize("groups", [1, 16])
-def test_many_planes(level, kernel, groups):
+@pytest.mark.parametrize(
+    "kernel, groups, algorithm",
+    [(1, 1, "auto"), (3, 1, "im2col"), (3, 1, "winograd"), (1, 16, "auto"), (3, 16, "auto")],
+)
+def test_many_planes(level, kernel, groups, algorithm):
     """Two images of 16 channels: offsets between planes; 1x1 multiplies the images themselves."""
     input = zeros(2, 16, PLANE, PLANE)
     assert input.size > 2**31
     input[1, 15, -1, -2], input[0, 3, 4, 5] = 3, 5
     weight = zeros(groups, 16 // groups, kernel, kernel)
     weight[..., kernel // 2, kernel // 2] = 1
-    output = F.conv2d(input, weight, padding=kernel // 2, groups=groups)
+    output = F.conv2d(input, weight, padding=kernel // 2, groups=groups, algorithm=algorithm)
     channel = (lambda c: c) if groups == 16 else (lambda c: 0)
     ends = {(1, channel(15), PLANE - 1, PLANE - 2): 3, (0, channel(3), 4, 5): 5}
     assert pixels(output) == ends
-    _, grad_weight, grad_bias = F.conv2d_backward(
-        output, input, weight, padding=kernel // 2, groups=groups, needs_input_grad=False
-    )
+    rest = {"padding": kernel // 2, "groups": groups, "algorithm": algorithm}
+    _, grad_weight, grad_bias = F.conv2d_backward(output, input, weight, **rest, needs_input_grad=False)
     place = (kernel // 2, kernel // 2)
     expected = {(channel(15), 15 % (16 // groups), *place): 9, (channel(3), 3 % (16 // groups), *place): 25}
     assert pixels(grad_weight) == expected
-    assert grad_bias.sum() == 8
+    assert round(float(grad_bias.sum()), 2) == 8
     del input
-    grad_input, _, _ = F.conv2d_backward(
-        output, zeros(2, 16, PLANE, PLANE), weight, padding=kernel // 2, groups=groups
-    )
+    grad_input, _, _ = F.conv2d_backward(output, zeros(2, 16, PLANE, PLANE), weight, **rest)
     spread = range(16) if groups == 1 else (None,)
     assert pixels(grad_input) == {
         (n, c if k is None else k, y, x): value

@@ -20,7 +20,9 @@ def run_script(tmp_path, code, *arguments, **environment):
     """Run `code` as a file, which spawned children can import; what it prints."""
     path = tmp_path / "script.py"
     path.write_text(code, encoding="utf-8")
-    clean = {k: v for k, v in os.environ.items() if not k.startswith(("CYCONV_", "OMP_", "OPENBLAS_", "MKL_"))}
+    clean = {
+        k: v for k, v in os.environ.items() if not k.startswith(("CYCONV_", "OMP_", "OPENBLAS_", "MKL_"))
+    }
     process = subprocess.run(
         [sys.executable, str(path), *map(str, arguments)],
         env={**clean, **environment},
