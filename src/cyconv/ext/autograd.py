@@ -203,7 +203,9 @@ def _maxima(input, indices, output):
 def _gather(input, indices):
     """The values of `input` at `indices`, 0 where there is no pixel (-1)."""
     planes = input.reshape(*input.shape[:-2], -1)
-    values = numpy.take_along_axis(planes, indices.reshape(*indices.shape[:-2], -1), -1).reshape(indices.shape)
+    values = numpy.take_along_axis(planes, indices.reshape(*indices.shape[:-2], -1), -1).reshape(
+        indices.shape
+    )
     return numpy.where(indices < 0, 0, values)
 
 
@@ -233,7 +235,9 @@ def max_pool2d(
     array = input
     while isinstance(array, Box):  # nested derivatives box a box
         array = array._value
-    output, indices = F.max_pool2d(array, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True)
+    output, indices = F.max_pool2d(
+        array, kernel_size, stride, padding, dilation, ceil_mode, return_indices=True
+    )
     output = _maxima(input, indices, output)
     return (output, indices) if return_indices else output
 
