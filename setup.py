@@ -2,11 +2,15 @@
 
 CYCONV_NO_EXTENSIONS=1       builds the pure-Python package on purpose
 CYCONV_REQUIRE_EXTENSIONS=1  fails where the kernels can't be compiled, instead of leaving them out
+SOURCE_DATE_EPOCH=seconds    dates everything in sdist and wheel, so that two builds give the same bytes
 """
 
+import gzip
 import os
 import platform
 import sys
+import sysconfig
+import tarfile
 import tempfile
 from pathlib import Path
 
@@ -14,10 +18,14 @@ from setuptools import Extension, setup
 from setuptools._distutils.ccompiler import new_compiler
 from setuptools._distutils.errors import CompileError, DistutilsError, LinkError
 from setuptools._distutils.sysconfig import customize_compiler, get_python_inc
+from setuptools.command.sdist import sdist
 
 KERNELS = Path("src/cyconv/_kernels")
 X86_64 = platform.machine().lower() in ("x86_64", "amd64")
-ABI3 = [("Py_LIMITED_API", "0x030B0000")]
+# A free-threaded interpreter has no stable ABI before 3.15 (PEP 803): its wheel is for its version alone.
+ABI3 = not sysconfig.get_config_var("Py_GIL_DISABLED")
+
+DIRECTIVES = {"language_level": 3, "freethreading_compatible": True, "autotestdict": False}
 
 PYTHON_PROBE = "#include <Python.h>\nint probe(void) { return PY_MAJOR_VERSION; }\n"
 OPENMP_PROBE = "#include <omp.h>\nint probe(void) { return omp_get_max_threads(); }\n"
@@ -63,9 +71,8 @@ def openmp_options():
     libomp = next(
         (p for p in ("/opt/homebrew/opt/libomp", "/usr/local/opt/libomp") if Path(p).is_dir()), None
     )
-    candidates = (
-        [(["/openmp:llvm"], []), (["/openmp"], [])] if os.name == "nt" else [(["-fopenmp"], ["-fopenmp"])]
-    )
+    # /openmp:llvm would need libomp140, which Visual Studio keeps among what may not be redistributed
+    candidates = [(["/openmp"], [])] if os.name == "nt" else [(["-fopenmp"], ["-fopenmp"])]
     if sys.platform == "darwin":
         include, library = ([f"-I{libomp}/include"], [f"-L{libomp}/lib"]) if libomp else ([], [])
         candidates.append((["-Xpreprocessor", "-fopenmp", *include], [*library, "-lomp"]))
@@ -119,29 +126,54 @@ def extensions():
         return Extension(
             f"cyconv._kernels.{name}",
             [str(KERNELS / source)],
-            define_macros=ABI3,
-            py_limited_api=True,
+            define_macros=[("Py_LIMITED_API", "0x030B0000")] if ABI3 else [],
+            py_limited_api=ABI3,
             extra_compile_args=[*compile_args, *args],
             extra_link_args=link_args,
             include_dirs=[str(KERNELS), "src/cyconv/include"],
         )
 
-    modules = cythonize([extension("cpu", "cpu.pyx")], build_dir="build/cython", language_level=3)
+    modules = cythonize(
+        [extension("cpu", "cpu.pyx")], build_dir="build/cython", compiler_directives=DIRECTIVES
+    )
     built = levels()
     for level, args in built.items():
         modules += cythonize(
             [extension(f"kernels_{level}", "kernels.pyx", args)],
             build_dir=f"build/cython/{level}",  # one C file each: the module's name is written into it
             include_path=["src"],
-            language_level=3,
-            compiler_directives={"embedsignature": False, "binding": True},
+            compiler_directives={**DIRECTIVES, "embedsignature": False, "binding": True},
         )
     say(f"compiled kernels for {', '.join(built)}")
     return modules
 
 
+class ReproducibleSdist(sdist):
+    """An sdist whose members have one date, one owner and one of two modes, as wheels have already."""
+
+    def make_archive(self, base_name, format, root_dir=None, base_dir=None, owner=None, group=None):
+        epoch = os.environ.get("SOURCE_DATE_EPOCH")
+        if epoch is None or format != "gztar":
+            return super().make_archive(base_name, format, root_dir, base_dir, owner, group)
+
+        def plain(member):
+            member.mtime, member.mode = int(epoch), 0o755 if member.mode & 0o100 else 0o644
+            member.uid, member.gid, member.uname, member.gname = 0, 0, "", ""
+            return member
+
+        path = f"{base_name}.tar.gz"
+        with (
+            open(path, "wb") as file,
+            gzip.GzipFile("", "wb", fileobj=file, mtime=int(epoch)) as stream,
+            tarfile.open(fileobj=stream, mode="w") as archive,
+        ):
+            archive.add(base_dir, filter=plain)  # in sorted order
+        return path
+
+
 modules = extensions()
 setup(
     ext_modules=modules,
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if modules else {},
+    cmdclass={"sdist": ReproducibleSdist},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if modules and ABI3 else {},
 )

@@ -1,5 +1,7 @@
 """cyconv: convolution and pooling layers, forward and backward, for NumPy arrays on the CPU."""
 
+from typing import TYPE_CHECKING
+
 from . import _backend, convert, functional, models
 from ._config import package_version as _package_version
 from ._config import show_config
@@ -57,8 +59,11 @@ __all__ = [
 
 __version__ = _package_version()
 
+if TYPE_CHECKING:
+    backend: str
+else:
 
-def __getattr__(name):
-    if name == "backend":  # the backend can be switched, so its name is looked up each time
-        return _backend.name
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name):
+        if name == "backend":  # the backend can be switched, so its name is looked up each time
+            return _backend.name
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import sys
 import warnings
+from types import ModuleType
 
 from . import _blas, _reference
 
@@ -17,17 +18,17 @@ LEVELS = ("base", "v3", "v4")  # x86-64, x86-64-v3 (AVX2, FMA), x86-64-v4 (AVX-5
 
 kernels = _reference
 name = "numpy"
-level = None
+level: str | None = None
 
 
-def cpu():
+def cpu() -> ModuleType:
     """The compiled module that knows the CPU."""
     from ._kernels import cpu
 
     return cpu
 
 
-def compiled_levels():
+def compiled_levels() -> list[str]:
     """The levels whose kernels are installed and run on this CPU, lowest first."""
     if importlib.util.find_spec("cyconv._kernels.cpu") is None:
         return []
@@ -38,7 +39,7 @@ def compiled_levels():
     ]
 
 
-def use(backend, wanted_level=None):
+def use(backend: str, wanted_level: str | None = None) -> ModuleType:
     """Switch to a backend for all later calls of this process, and return its kernel module.
 
     Parameters

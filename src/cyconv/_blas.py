@@ -7,13 +7,14 @@ for Haswell, whose products take twice the time.
 import contextlib
 import importlib.util
 import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 VARIABLE = "OPENBLAS_CORETYPE"
 WIDE_CORE = "SkylakeX"  # needs AVX-512 F, CD, BW, DQ and VL: level v4
 
 
-def bundled_openblas():
+def bundled_openblas() -> Path | None:
     """Path of the OpenBLAS that SciPy's wheel carries; None where SciPy uses another BLAS, or is absent."""
     spec = importlib.util.find_spec("scipy")
     if spec is None or spec.origin is None:
@@ -23,7 +24,9 @@ def bundled_openblas():
     return next((path for folder in folders for path in sorted(folder.glob("*openblas*"))), None)
 
 
-def wanted_core(level, vendor, environ, loaded, library):
+def wanted_core(
+    level: str, vendor: str, environ: Mapping[str, str], loaded: bool, library: Path | None
+) -> str | None:
     """The core to load SciPy's BLAS with; None leaves the choice to OpenBLAS, or to the user.
 
     Parameters
@@ -43,7 +46,7 @@ def wanted_core(level, vendor, environ, loaded, library):
 
 
 @contextlib.contextmanager
-def core(name):
+def core(name: str | None) -> Iterator[None]:
     """Context in which a library that is loaded takes the core `name`; None changes nothing."""
     if name is None:
         yield

@@ -7,9 +7,19 @@ the remedy where one is known.
 
 import operator
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
+import numpy.typing as npt
+
+from ._types import AnyArray, Indices, Pair, Shape
+
+if TYPE_CHECKING:
+    from ._window import Window
+
+T = TypeVar("T")
 
 FLOATS = (np.float32, np.float64)
 # The kernels keep sizes in Py_ssize_t and products of two of these parameters must fit as well.
@@ -19,7 +29,7 @@ LARGEST = 2**31 - 1
 # ---------------------------------------------------------------- numbers
 
 
-def integer(function, name, value, minimum, maximum=LARGEST):
+def integer(function: str, name: str, value: Any, minimum: int, maximum: int = LARGEST) -> int:
     """`value` as an int within [minimum, maximum]."""
     if type(value) is not int:
         try:
@@ -33,10 +43,10 @@ def integer(function, name, value, minimum, maximum=LARGEST):
     if not minimum <= value <= maximum:
         bound = f"at least {minimum}" if value < minimum else f"at most {maximum}"
         raise ValueError(f"{function}: {name} must be {bound}, got {value}")
-    return value
+    return cast(int, value)
 
 
-def pair(function, name, value, minimum, maximum=LARGEST):
+def pair(function: str, name: str, value: Any, minimum: int, maximum: int = LARGEST) -> Pair:
     """`value`, an int or a pair of ints, as ``(height, width)``."""
     if type(value) is int and minimum <= value <= maximum:
         return value, value
@@ -56,7 +66,7 @@ def pair(function, name, value, minimum, maximum=LARGEST):
     return value, value
 
 
-def padding(function, value):
+def padding(function: str, value: Any) -> tuple[int, int, int, int]:
     """`value` as ``(top, bottom, left, right)``; "same" is the caller's business."""
     if isinstance(value, str):
         if value == "valid":
@@ -72,14 +82,21 @@ def padding(function, value):
     return height, height, width, width
 
 
-def flag(function, name, value):
+def flag(function: str, name: str, value: object) -> bool:
     """`value` as a bool."""
     if isinstance(value, (bool, np.bool_)):
         return bool(value)
     raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__} ({value!r})")
 
 
-def number(function, name, value, minimum=None, below=None, maximum=None):
+def number(
+    function: str,
+    name: str,
+    value: Any,
+    minimum: float | None = None,
+    below: float | None = None,
+    maximum: float | None = None,
+) -> float:
     """`value` as a finite float, at least `minimum`, less than `below` and at most `maximum`."""
     if isinstance(value, (bool, str, np.ndarray)) or not hasattr(value, "__float__"):
         raise TypeError(f"{function}: {name} must be a number, got {type(value).__name__} ({value!r})")
@@ -92,10 +109,10 @@ def number(function, name, value, minimum=None, below=None, maximum=None):
         wanted += [f"below {below}"] if below is not None else []
         wanted += [f"at most {maximum}"] if maximum is not None else []
         raise ValueError(f"{function}: {name} must be {', '.join(wanted)}, got {value}")
-    return value
+    return cast(float, value)
 
 
-def choice(function, name, value, choices):
+def choice(function: str, name: str, value: object, choices: Sequence[str]) -> str:
     """`value`, which must be one of the strings `choices`."""
     if not isinstance(value, str) or value not in choices:
         listed = ", ".join(repr(c) for c in choices)
@@ -108,7 +125,7 @@ def choice(function, name, value, choices):
 # ---------------------------------------------------------------- arrays
 
 
-def arrays(function, **named):
+def arrays(function: str, **named: Any) -> Iterable[Any]:
     """The named arrays as C-contiguous, aligned, native-endian float arrays of one dtype.
 
     A `bias` of None stays None. An array that is fit already is passed through, others are copied once.
@@ -128,7 +145,7 @@ def arrays(function, **named):
     return named.values()
 
 
-def _dtype_error(function, named):
+def _dtype_error(function: str, named: Mapping[str, Any]) -> TypeError:
     given = {name: array for name, array in named.items() if name != "bias" or array is not None}
     arrays = {name: _plain(function, name, array) for name, array in given.items()}
     dtypes = ", ".join(f"{name} is {array.dtype}" for name, array in arrays.items())
@@ -140,7 +157,7 @@ def _dtype_error(function, named):
     )
 
 
-def _plain(function, name, array):
+def _plain(function: str, name: str, array: object) -> AnyArray:
     """`array` as a base-class ndarray; masked arrays and anything that is no array are refused."""
     if not isinstance(array, np.ndarray):
         raise TypeError(
@@ -153,14 +170,14 @@ def _plain(function, name, array):
     return np.asarray(array)
 
 
-def _behaved(array, kind):
+def _behaved(array: AnyArray, kind: type[np.generic]) -> AnyArray:
     flags = array.flags
     if flags.c_contiguous and flags.aligned and array.dtype.isnative:
         return array
     return np.require(array, dtype=np.dtype(kind), requirements=["C", "A"])
 
 
-def index_array(function, name, array):
+def index_array(function: str, name: str, array: object) -> Indices:
     """`array` as a C-contiguous native int64 array of any shape."""
     array = _plain(function, name, array)
     if array.dtype.kind not in "iu" or (array.dtype.kind == "u" and array.dtype.itemsize == 8):
@@ -168,7 +185,7 @@ def index_array(function, name, array):
     return np.require(array, dtype=np.int64, requirements=["C", "A"])
 
 
-def images(function, name, array):
+def images(function: str, name: str, array: AnyArray) -> tuple[AnyArray, bool]:
     """`array` of shape (N, C, H, W) or (C, H, W) as (N, C, H, W), and whether it had no batch axis."""
     single = array.ndim == 3
     if single:
@@ -185,13 +202,13 @@ def images(function, name, array):
     return array, single
 
 
-def same_shape(function, name, array, shape, why):
+def same_shape(function: str, name: str, array: AnyArray, shape: Shape, why: str) -> None:
     """`array` must have `shape`; `why` says where that shape comes from."""
     if array.shape != tuple(shape):
         raise ValueError(f"{function}: {name} must have shape {tuple(shape)} ({why}), got {array.shape}")
 
 
-def image_shape(function, name, shape):
+def image_shape(function: str, name: str, shape: object) -> Shape:
     """`shape`, (N, C, H, W) or (C, H, W), as a tuple of ints."""
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{function}: {name} must be a tuple of ints, got {type(shape).__name__}")
@@ -203,7 +220,7 @@ def image_shape(function, name, shape):
     return shape
 
 
-def allocatable(function, name, shape, dtype):
+def allocatable(function: str, name: str, shape: Shape, dtype: npt.DTypeLike) -> None:
     """Refuse a shape whose bytes do not fit in Py_ssize_t, before anything is computed."""
     size = np.dtype(dtype).itemsize
     for n in shape:
@@ -215,7 +232,15 @@ def allocatable(function, name, shape, dtype):
 # ---------------------------------------------------------------- convolution and pooling
 
 
-def conv_weight(function, input, weight, bias, groups, transposed=False, single=False):
+def conv_weight(
+    function: str,
+    input: AnyArray,
+    weight: AnyArray,
+    bias: AnyArray | None,
+    groups: int,
+    transposed: bool = False,
+    single: bool = False,
+) -> int:
     """Shapes of a convolution's weight and bias against the channels of its (N, C, H, W) input.
 
     `weight` is (C_out, C_in/groups, kernel_h, kernel_w), or (C_in, C_out/groups, ...) of a
@@ -235,6 +260,7 @@ def conv_weight(function, input, weight, bias, groups, transposed=False, single=
             f"{function}: weight.shape[0]={weight.shape[0]} must be a multiple of groups={groups}"
         )
     C_in, input_shape = input.shape[1], input.shape[1:] if single else input.shape
+    C_out: int
     if transposed:
         if weight.shape[0] != C_in:
             raise ValueError(
@@ -265,7 +291,7 @@ def conv_weight(function, input, weight, bias, groups, transposed=False, single=
     return C_out
 
 
-def algorithm_applies(function, algorithm, window):
+def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
     """Winograd's filtering is for 3x3 and 5x5 kernels at stride and dilation 1, with less padding than kernel."""
     pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
     square = window.kernel_h == window.kernel_w and window.kernel_h in (3, 5)
@@ -278,7 +304,7 @@ def algorithm_applies(function, algorithm, window):
         )
 
 
-def output_size(function, window, H_in, W_in, ceil_mode=False):
+def output_size(function: str, window: "Window", H_in: int, W_in: int, ceil_mode: bool = False) -> Pair:
     """Output height and width of `window` over an image; an error where it does not fit even once."""
     H_out, W_out = window.output_size(H_in, W_in, ceil_mode)
     if H_out < 1 or W_out < 1:
@@ -292,13 +318,13 @@ def output_size(function, window, H_in, W_in, ceil_mode=False):
     return H_out, W_out
 
 
-def countable(function, window, H_in, W_in):
+def countable(function: str, window: "Window", H_in: int, W_in: int) -> None:
     """Kernels count positions in the padded image, also where nothing of its size is allocated."""
     padded = H_in + window.pad_top + window.pad_bottom, W_in + window.pad_left + window.pad_right
     allocatable(function, "padded image", padded, np.float64)
 
 
-def pool_padding(function, window):
+def pool_padding(function: str, window: "Window") -> None:
     """Pooling pads by at most half of what a window covers, so that no window lies in padding alone."""
     extent_h, extent_w = window.extent
     pads = (window.pad_top, window.pad_bottom, window.pad_left, window.pad_right)
@@ -312,7 +338,7 @@ def pool_padding(function, window):
             )
 
 
-def transposed_padding(function, value):
+def transposed_padding(function: str, value: object) -> None:
     """A transposed convolution has no "same" or "valid" padding."""
     if isinstance(value, str):
         raise ValueError(
@@ -320,7 +346,7 @@ def transposed_padding(function, value):
         )
 
 
-def transposed_output(function, window, H_in, W_in, output_padding):
+def transposed_output(function: str, window: "Window", H_in: int, W_in: int, output_padding: Pair) -> Pair:
     """Output size of a transposed convolution and its rule for `output_padding` (PyTorch's)."""
     for pad, stride, dilation in zip(
         output_padding,
@@ -344,7 +370,9 @@ def transposed_output(function, window, H_in, W_in, output_padding):
     return H_out, W_out
 
 
-def columns(function, array, window, H_out, W_out):
+def columns(
+    function: str, array: AnyArray, window: "Window", H_out: int, W_out: int
+) -> tuple[AnyArray, bool, int]:
     """`array` of shape (N, C*kernel_h*kernel_w, L) or without N, as 3-D; whether it had no N; and C."""
     taps, L = window.kernel_h * window.kernel_w, H_out * W_out
     single = array.ndim == 2
@@ -357,7 +385,7 @@ def columns(function, array, window, H_out, W_out):
     return wide, single, wide.shape[1] // taps
 
 
-def pooled_shape(function, grad_output, input_shape):
+def pooled_shape(function: str, grad_output: AnyArray, input_shape: Shape) -> None:
     """Pooling keeps batch and channels, so `grad_output` and `input_shape` share them."""
     leading = grad_output.shape[:-2]
     if grad_output.ndim != len(input_shape) or leading != input_shape[:-2] or 0 in grad_output.shape[-3:]:
@@ -367,7 +395,7 @@ def pooled_shape(function, grad_output, input_shape):
         )
 
 
-def indices_in_plane(function, count, plane):
+def indices_in_plane(function: str, count: int, plane: Shape) -> None:
     """`count` is the number of indices that a kernel found outside the plane (and left out)."""
     if count:
         raise ValueError(
@@ -376,7 +404,7 @@ def indices_in_plane(function, count, plane):
         )
 
 
-def out_array(function, out, shape, dtype):
+def out_array(function: str, out: object, shape: Shape, dtype: npt.DTypeLike) -> None:
     """`out` must be a writable array of exactly the result's shape and dtype."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{function}: out must be a NumPy array, got {type(out).__name__}")
@@ -388,7 +416,7 @@ def out_array(function, out, shape, dtype):
         raise ValueError(f"{function}: out is read-only")
 
 
-def convolve_operands(f, g, mode):
+def convolve_operands(f: AnyArray, g: AnyArray, mode: str) -> None:
     """`convolve` takes two vectors or two matrices, and "valid" one that holds the other."""
     if f.ndim != g.ndim or f.ndim not in (1, 2):
         raise ValueError(
@@ -405,7 +433,7 @@ def convolve_operands(f, g, mode):
         )
 
 
-def linear_shapes(function, input, weight, bias):
+def linear_shapes(function: str, input: AnyArray, weight: AnyArray, bias: AnyArray | None) -> None:
     """`weight` is (out_features, in_features) and the last axis of `input` is in_features."""
     if weight.ndim != 2:
         raise ValueError(
@@ -422,7 +450,7 @@ def linear_shapes(function, input, weight, bias):
         raise ValueError(f"{function}: weight.shape={weight.shape} is more than BLAS can count ({LARGEST})")
 
 
-def linear_rows(function, rows):
+def linear_rows(function: str, rows: int) -> None:
     """The gradient of a fully connected weight is a product along the rows of its input."""
     if rows > LARGEST:
         raise ValueError(f"{function}: input has {rows} rows, more than BLAS can count ({LARGEST}); pass fewer")
@@ -431,7 +459,7 @@ def linear_rows(function, rows):
 # ---------------------------------------------------------------- layers, losses, optimizers, files
 
 
-def layer(function, value, layer_type):
+def layer(function: str, value: object, layer_type: type[T]) -> T:
     """`value` must be a layer object."""
     if not isinstance(value, layer_type):
         remedy = (
@@ -443,8 +471,9 @@ def layer(function, value, layer_type):
     return value
 
 
-def float_dtype(function, dtype):
+def float_dtype(function: str, dtype: Any) -> np.dtype[Any]:
     """`dtype` as the NumPy dtype float32 or float64."""
+    parsed: np.dtype[Any] | None
     try:
         parsed = np.dtype(dtype)
     except TypeError:
@@ -454,7 +483,7 @@ def float_dtype(function, dtype):
     return parsed.newbyteorder("=")
 
 
-def generator(function, rng):
+def generator(function: str, rng: object) -> np.random.Generator:
     """`rng`, or a new generator where it is None."""
     if rng is None:
         return np.random.default_rng()
@@ -466,14 +495,14 @@ def generator(function, rng):
     return rng
 
 
-def channels_in_groups(function, in_channels, out_channels, groups):
+def channels_in_groups(function: str, in_channels: int, out_channels: int, groups: int) -> None:
     """Both channel counts must be multiples of `groups`."""
     for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
         if channels % groups:
             raise ValueError(f"{function}: {name}={channels} must be a multiple of groups={groups}")
 
 
-def kept(function, training, saved):
+def kept(function: str, training: bool, saved: tuple[Any, ...] | None) -> tuple[Any, ...]:
     """What a forward pass kept for backward; an error where there was none, or it kept nothing."""
     if saved is None:
         remedy = (
@@ -485,7 +514,7 @@ def kept(function, training, saved):
     return saved
 
 
-def volume(function, layer, input_shape, expected):
+def volume(function: str, layer: object, input_shape: Shape, expected: Shape) -> None:
     """The (C, H, W) or (features,) that a layer is applied to must be what it was made for."""
     if tuple(input_shape[: len(expected)]) != tuple(expected):
         raise ValueError(
@@ -493,7 +522,7 @@ def volume(function, layer, input_shape, expected):
         )
 
 
-def volume_shape(function, name, shape):
+def volume_shape(function: str, name: str, shape: object) -> Shape:
     """`shape`, a volume (C, H, W) or features (F,), as a tuple of ints."""
     if not isinstance(shape, (tuple, list)):
         raise TypeError(f"{function}: {name} must be a tuple of ints (C, H, W), got {type(shape).__name__}")
@@ -504,14 +533,14 @@ def volume_shape(function, name, shape):
     return tuple(integer(function, name, n, 1) for n in shape)
 
 
-def image_volume(function, shape):
+def image_volume(function: str, shape: Shape) -> tuple[int, int, int]:
     """A volume that a layer slides over must be (C, H, W)."""
     if len(shape) != 3:
         raise ValueError(f"{function}: expected a volume (C, H, W), got {shape}")
     return shape
 
 
-def features(function, in_features, shape):
+def features(function: str, in_features: int, shape: Shape) -> None:
     """A volume must have as many elements as a fully connected layer has inputs."""
     if int(np.prod(shape)) != in_features:
         raise ValueError(
@@ -519,14 +548,14 @@ def features(function, in_features, shape):
         )
 
 
-def not_convertible(function, layer, shape):
+def not_convertible(function: str, layer: object, shape: Shape) -> ValueError:
     """The error for a fully connected layer that does not look at a flattened (C, H, W) volume."""
     return ValueError(
         f"{function}: {layer!r} on {shape} can't become a convolution; put Flatten before the first Linear layer"
     )
 
 
-def batch_statistics(function, count):
+def batch_statistics(function: str, count: int) -> None:
     """Batch normalisation in training needs two values per channel."""
     if count < 2:
         raise ValueError(
@@ -534,7 +563,7 @@ def batch_statistics(function, count):
         )
 
 
-def norm_channels(function, array, num_features):
+def norm_channels(function: str, array: AnyArray, num_features: int) -> None:
     """The channels of a normalised array."""
     if array.shape[1] != num_features:
         raise ValueError(
@@ -542,7 +571,7 @@ def norm_channels(function, array, num_features):
         )
 
 
-def targets(function, logits, array):
+def targets(function: str, logits: AnyArray, array: Any) -> Any:
     """Class indices, (N,), or probabilities, (N, K), checked against (N, K) `logits`."""
     if logits.ndim != 2 or logits.shape[1] == 0:
         raise ValueError(f"{function}: logits must have shape (N, K) with K > 0, got {logits.shape}")
@@ -560,20 +589,20 @@ def targets(function, logits, array):
     return array
 
 
-def nesterov(wanted, momentum):
+def nesterov(wanted: bool, momentum: float) -> None:
     """Nesterov's step looks ahead along the momentum."""
     if wanted and not momentum:
         raise ValueError("SGD: nesterov needs momentum above 0")
 
 
-def two(function, name, value):
+def two(function: str, name: str, value: Any) -> tuple[Any, Any]:
     """`value` as two things."""
     if not isinstance(value, (tuple, list)) or len(value) != 2:
         raise TypeError(f"{function}: {name} must be a pair, got {value!r}")
-    return value
+    return value[0], value[1]
 
 
-def matching_state(function, arrays, state):
+def matching_state(function: str, arrays: Mapping[str, AnyArray], state: Any) -> None:
     """`state` must have exactly the keys and shapes of `arrays`; the error lists every mismatch."""
     if not isinstance(state, Mapping):
         raise TypeError(
@@ -595,7 +624,7 @@ def matching_state(function, arrays, state):
         raise ValueError(f"{function}.load_state_dict: nothing was loaded: " + "; ".join(wrong))
 
 
-def named_arrays(function, state):
+def named_arrays(function: str, state: Any) -> Mapping[str, AnyArray]:
     """`state` must be a dict of str to arrays that need no pickle."""
     if not isinstance(state, Mapping):
         raise TypeError(f"{function}: state must be a dict of arrays, got {type(state).__name__}")
@@ -609,30 +638,30 @@ def named_arrays(function, state):
     return state
 
 
-def unstorable(function, error):
+def unstorable(function: str, error: Exception) -> TypeError:
     """The error for arrays of a dtype that a file format does not know."""
     return TypeError(f"{function}: safetensors can't store these arrays ({error}); write .npz instead")
 
 
-def weights_suffix(function, path):
+def weights_suffix(function: str, path: Path) -> str:
     """The file format, by the suffix of `path`."""
     if path.suffix not in (".npz", ".safetensors"):
         raise ValueError(f"{function}: the file must end in .npz or .safetensors, got {str(path)!r}")
     return path.suffix
 
 
-def damaged_file(function, path, error):
+def damaged_file(function: str, path: Path, error: Exception) -> ValueError:
     """The error for a file that is not what its suffix says."""
     return ValueError(f"{function}: {str(path)!r} is damaged or no {path.suffix} file of arrays ({error})")
 
 
-def npz_compression(info):
+def npz_compression(info: zipfile.ZipInfo) -> None:
     """An entry of an .npz file is stored or deflated, as NumPy does; of the others not every Python has a reader."""
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"{info.filename} has a compression that numpy.savez does not write")
 
 
-def npz_size(info, archive_size, promised):
+def npz_size(info: zipfile.ZipInfo, archive_size: int, promised: int) -> None:
     """An entry must be able to hold the bytes that its array's header promises, before memory is taken for them.
 
     `archive_size` is that of the file: deflate makes bytes at most 1032 times fewer (zlib.net/zlib_tech.html).
@@ -641,12 +670,12 @@ def npz_size(info, archive_size, promised):
         raise ValueError(f"the header of {info.filename} promises {promised} bytes, more than it holds")
 
 
-def whole_entry(info, rest):
+def whole_entry(info: zipfile.ZipInfo, rest: bytes) -> None:
     """Nothing may follow the array of an entry."""
     if rest:
         raise ValueError(f"{info.filename} has bytes after its array")
 
 
-def missing_package(function, package):
+def missing_package(function: str, package: str) -> ImportError:
     """The error for an optional package that is not installed."""
     return ImportError(f"{function}: needs the package {package}; pip install {package}")

@@ -3,7 +3,9 @@
 import os
 import platform
 import sys
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +15,7 @@ from . import _backend, _blas, _threads
 WIDE_CORES = ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
 
 
-def package_version():
+def package_version() -> str:
     """The installed version of cyconv."""
     try:
         return version("cyconv")
@@ -21,7 +23,7 @@ def package_version():
         return "unknown (not installed)"
 
 
-def config_text():
+def config_text() -> str:
     """A line for each fact, for reports of problems."""
     lines = [
         ("cyconv", package_version()),
@@ -55,7 +57,7 @@ def config_text():
     return "\n".join(text + [f"warning: {warning}" for warning in warnings])
 
 
-def _narrow(info, core):
+def _narrow(info: Mapping[str, Any], core: str) -> bool:
     """Whether OpenBLAS leaves half of the CPU's vectors idle, and nobody asked it to."""
     return (
         _backend.cpu().level() == "v4"
@@ -65,7 +67,7 @@ def _narrow(info, core):
     )
 
 
-def _threads_text():
+def _threads_text() -> str:
     note = (
         " (a child of fork: one thread, because OpenMP's team does not survive a fork)"
         if _threads.forked
@@ -74,6 +76,6 @@ def _threads_text():
     return f"{_threads.get_num_threads()}{note}"
 
 
-def show_config():
+def show_config() -> None:
     """Print versions, backend, instruction-set level, OpenMP, threads and BLAS in use."""
     sys.stdout.write(config_text() + "\n")

@@ -5,16 +5,28 @@ of one float dtype; outputs are allocated by the caller and only filled here. Wo
 a bounded size: some rows of one image, or some whole images.
 """
 
+from collections.abc import Iterator
+from typing import TypeAlias
+
 import numpy as np
+import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
+
+from ._types import Algorithm, Array, Float, Indices, Pair, Shape
+from ._window import Window
 
 # Bytes of columns made at a time: small against any data set, large against NumPy's call overhead.
 PIECE_BYTES = 4 * 2**20
 
 c_table = None  # compiled kernels have a capsule here, for callers in C: cyconv.capi
+OPENMP = False  # as the compiled kernels say it of themselves
 
 
-def _pieces(N, H_out, row_bytes):
+Pieces: TypeAlias = Iterator[tuple[slice, slice]]  # of images and of output rows
+Place: TypeAlias = tuple[slice, slice, slice, slice]  # in (N, C, H, W)
+
+
+def _pieces(N: int, H_out: int, row_bytes: int) -> Pieces:
     """Slices of images and of output rows that cover (N, H_out), each about PIECE_BYTES or one row."""
     rows = max(1, min(H_out, PIECE_BYTES // row_bytes))
     images = max(1, PIECE_BYTES // (row_bytes * H_out)) if rows == H_out else 1
@@ -23,14 +35,14 @@ def _pieces(N, H_out, row_bytes):
             yield slice(n, min(n + images, N)), slice(h, min(h + rows, H_out))
 
 
-def _column_pieces(grad_output, channels, window):
+def _column_pieces(grad_output: Array[Float], channels: int, window: Window) -> Pieces:
     """`_pieces` where each output position has `channels` windows in memory."""
     N, _, H_out, W_out = grad_output.shape
     row_bytes = channels * window.kernel_h * window.kernel_w * W_out * grad_output.itemsize
     return _pieces(N, H_out, row_bytes)
 
 
-def _overlap(rows, W_out, H_in, W_in, window):
+def _overlap(rows: slice, W_out: int, H_in: int, W_in: int, window: Window) -> tuple[Pair, Place, Place]:
     """What the windows of output `rows` see: (block shape, place in the image, place in the block)."""
     extent_h, extent_w = window.extent
     top = rows.start * window.stride_h - window.pad_top
@@ -45,7 +57,7 @@ def _overlap(rows, W_out, H_in, W_in, window):
     return (H, W), image, block
 
 
-def _block(shape, fill, dtype):
+def _block(shape: Shape, fill: float, dtype: np.dtype[Float]) -> Array[Float]:
     """Padded images. The kernels' error where there is no room is MemoryError, also past NumPy's own limit."""
     try:
         return np.full(shape, fill, dtype)
@@ -53,7 +65,7 @@ def _block(shape, fill, dtype):
         raise MemoryError(f"cyconv: {error}") from error
 
 
-def _windows(input, rows, W_out, window, fill=0):
+def _windows(input: Array[Float], rows: slice, W_out: int, window: Window, fill: float = 0) -> Array[Float]:
     """View of every window of the output `rows`: (N, C, rows, W_out, kernel_h, kernel_w)."""
     N, C, H_in, W_in = input.shape
     size, image, inside = _overlap(rows, W_out, H_in, W_in, window)
@@ -63,10 +75,11 @@ def _windows(input, rows, W_out, window, fill=0):
     return views[:, :, :: window.stride_h, :: window.stride_w, :: window.dilation_h, :: window.dilation_w]
 
 
-def _add_windows(windows, rows, window, output):
+def _add_windows(windows: Array[Float], rows: slice, window: Window, output: Array[Float]) -> None:
     """The adjoint of `_windows`: add (N, C, rows, W_out, kernel_h, kernel_w) into the images."""
     N, C, R, W_out = windows.shape[:4]
-    size, image, inside = _overlap(rows, W_out, *output.shape[2:], window)
+    H, W = output.shape[2:]
+    size, image, inside = _overlap(rows, W_out, H, W, window)
     block = _block((N, C, *size), 0, output.dtype)
     for i in range(window.kernel_h):
         for j in range(window.kernel_w):
@@ -76,7 +89,7 @@ def _add_windows(windows, rows, window, output):
     output[image] += block[inside]
 
 
-def im2col(input, window, columns):
+def im2col(input: Array[Float], window: Window, columns: Array[Float]) -> None:
     """columns[n, (c, i, j), (y, x)] = the padded image n, channel c, under tap (i, j) of window (y, x)."""
     N, C, _, W_in = input.shape
     H_out, W_out = _rows_columns(columns.shape[2], W_in, window)
@@ -87,7 +100,7 @@ def im2col(input, window, columns):
         columns[images, ..., rows, :] = windows.transpose(0, 1, 4, 5, 2, 3)
 
 
-def col2im(columns, window, output):
+def col2im(columns: Array[Float], window: Window, output: Array[Float]) -> None:
     """output = the adjoint of im2col: every column added back to the pixels that it came from."""
     N, C, _, W = output.shape
     H_out, W_out = _rows_columns(columns.shape[2], W, window)
@@ -99,13 +112,13 @@ def col2im(columns, window, output):
         _add_windows(windows, rows, window, output[images])
 
 
-def _rows_columns(L, W, window):
+def _rows_columns(L: int, W: int, window: Window) -> Pair:
     """(H_out, W_out) of L windows over an image W pixels wide."""
     W_out = window.output_size(W, W)[1]
     return L // W_out, W_out
 
 
-def _columns(input, rows, W_out, window, groups):
+def _columns(input: Array[Float], rows: slice, W_out: int, window: Window, groups: int) -> Array[Float]:
     """im2col of some rows: (groups, C_in/groups*kernel_h*kernel_w, N*rows*W_out)."""
     windows = _windows(input, rows, W_out, window)
     N, C_in, R = windows.shape[:3]
@@ -113,13 +126,21 @@ def _columns(input, rows, W_out, window, groups):
     return windows.transpose(1, 2, 5, 6, 0, 3, 4).reshape(groups, -1, N * R * W_out)
 
 
-def _by_group(grad_output, groups):
+def _by_group(grad_output: Array[Float], groups: int) -> Array[Float]:
     """(N, C_out, rows, W_out) -> (groups, C_out/groups, N*rows*W_out)."""
     N, C_out, R, W_out = grad_output.shape
     return grad_output.swapaxes(0, 1).reshape(groups, C_out // groups, N * R * W_out)
 
 
-def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
+def conv2d_forward(
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None,
+    window: Window,
+    groups: int,
+    algorithm: Algorithm,
+    output: Array[Float],
+) -> None:
     """output = weight . im2col(input) + bias, one product for each group."""
     _, C_out, _, W_out = output.shape
     weight = weight.reshape(groups, C_out // groups, -1)
@@ -132,7 +153,14 @@ def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
             piece += bias[:, np.newaxis, np.newaxis]
 
 
-def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input):
+def conv2d_backward_input(
+    grad_output: Array[Float],
+    weight: Array[Float],
+    window: Window,
+    groups: int,
+    algorithm: Algorithm,
+    grad_input: Array[Float],
+) -> None:
     """grad_input = col2im(weight^T . grad_output): overlapping windows add."""
     C_in = grad_input.shape[1]
     C_out, W_out = grad_output.shape[1], grad_output.shape[3]
@@ -146,7 +174,14 @@ def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_i
         _add_windows(windows, rows, window, grad_input[images])
 
 
-def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight):
+def conv2d_backward_weight(
+    grad_output: Array[Float],
+    input: Array[Float],
+    window: Window,
+    groups: int,
+    algorithm: Algorithm,
+    grad_weight: Array[Float],
+) -> None:
     """grad_weight = grad_output . im2col(input)^T, summed over the batch."""
     C_out, W_out = grad_output.shape[1], grad_output.shape[3]
     total = grad_weight.reshape(groups, C_out // groups, -1)
@@ -156,7 +191,9 @@ def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_w
         total += _by_group(grad_output[images, :, rows], groups) @ columns.swapaxes(1, 2)
 
 
-def max_pool2d_forward(input, window, output, indices):
+def max_pool2d_forward(
+    input: Array[Float], window: Window, output: Array[Float], indices: Indices | None
+) -> None:
     """output = max of each window; indices (or None) = its flat position in the plane.
 
     The last NaN wins over all, else the first maximum inside the image; -1 where no tap is inside.
@@ -174,7 +211,7 @@ def max_pool2d_forward(input, window, output, indices):
             indices[images, :, rows] = np.take_along_axis(position[np.newaxis, np.newaxis], tap, -1)[..., 0]
 
 
-def _positions(rows, W_out, H_in, W_in, window):
+def _positions(rows: slice, W_out: int, H_in: int, W_in: int, window: Window) -> Indices:
     """Flat position in the plane of each tap of each window; -1 outside the image."""
     y = np.arange(rows.start, rows.stop)[:, np.newaxis] * window.stride_h - window.pad_top
     x = np.arange(W_out)[:, np.newaxis] * window.stride_w - window.pad_left
@@ -182,20 +219,22 @@ def _positions(rows, W_out, H_in, W_in, window):
     x = x + np.arange(window.kernel_w) * window.dilation_w  # (W_out, kernel_w)
     y, x = y[:, np.newaxis, :, np.newaxis], x[np.newaxis, :, np.newaxis, :]
     inside = (y >= 0) & (y < H_in) & (x >= 0) & (x < W_in)
-    return np.where(inside, y * W_in + x, -1).reshape(rows.stop - rows.start, W_out, -1)
+    positions: Indices = np.where(inside, y * W_in + x, -1)
+    return positions.reshape(rows.stop - rows.start, W_out, -1)
 
 
-def _winning_tap(flat, inside):
+def _winning_tap(flat: Array[Float], inside: npt.NDArray[np.bool_]) -> Indices:
     """Tap of each window's maximum, (N, C, rows, W_out, 1)."""
     # padding is -inf, and the first maximum must be a pixel: among equals prefer taps inside the image
     best = flat.max(axis=-1, keepdims=True)
     first = np.argmax((flat == best) & inside, axis=-1, keepdims=True)
     nan = np.isnan(flat)
     last_nan = flat.shape[-1] - 1 - np.argmax(nan[..., ::-1], axis=-1, keepdims=True)
-    return np.where(np.isnan(best), last_nan, first)
+    tap: Indices = np.where(np.isnan(best), last_nan, first)
+    return tap
 
 
-def max_pool2d_backward(grad_output, indices, grad_input):
+def max_pool2d_backward(grad_output: Array[Float], indices: Indices, grad_input: Array[Float]) -> int:
     """grad_input[index] += grad_output; returns how many indices lie outside the plane (-1 is legal)."""
     N, C, H_in, W_in = grad_input.shape
     plane = H_in * W_in
@@ -212,7 +251,9 @@ def max_pool2d_backward(grad_output, indices, grad_input):
     return outside
 
 
-def avg_pool2d_forward(input, window, count_include_pad, output):
+def avg_pool2d_forward(
+    input: Array[Float], window: Window, count_include_pad: bool, output: Array[Float]
+) -> None:
     """output = sum of each window / its number of pixels."""
     N, C, H_in, W_in = input.shape
     H_out, W_out = output.shape[2:]
@@ -222,7 +263,9 @@ def avg_pool2d_forward(input, window, count_include_pad, output):
         output[images, :, rows] = windows.sum(axis=(4, 5)) / divisor[rows]
 
 
-def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
+def avg_pool2d_backward(
+    grad_output: Array[Float], window: Window, count_include_pad: bool, grad_input: Array[Float]
+) -> None:
     """grad_input = every output's gradient / divisor, added to each pixel of its window."""
     N, C, H_in, W_in = grad_input.shape
     H_out, W_out = grad_output.shape[2:]
@@ -234,7 +277,15 @@ def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
         _add_windows(windows, rows, window, grad_input[images])
 
 
-def _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, dtype):
+def _divisor(
+    H_in: int,
+    W_in: int,
+    H_out: int,
+    W_out: int,
+    window: Window,
+    count_include_pad: bool,
+    dtype: np.dtype[Float],
+) -> Array[Float]:
     """(H_out, W_out): pixels of each window, with padding or without, never what hangs over it."""
     counts = []
     for size, count, kernel, stride, before, after in (
@@ -249,22 +300,24 @@ def _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, dtype):
     return np.outer(*counts).astype(dtype)
 
 
-def matmul(a, transpose_a, b, transpose_b, output):
+def matmul(
+    a: Array[Float], transpose_a: bool, b: Array[Float], transpose_b: bool, output: Array[Float]
+) -> None:
     """output = op(a) . op(b) of two matrices."""
     np.matmul(a.T if transpose_a else a, b.T if transpose_b else b, out=output)
 
 
-def relu_forward(input, output):
+def relu_forward(input: Array[Float], output: Array[Float]) -> None:
     """output = max(0, input); NaN stays NaN."""
     np.maximum(input, 0, out=output)
 
 
-def relu_backward(grad_output, output, grad_input):
+def relu_backward(grad_output: Array[Float], output: Array[Float], grad_input: Array[Float]) -> None:
     """grad_input = 0 where output <= 0, else grad_output."""
     grad_input[...] = np.where(output <= 0, grad_output.dtype.type(0), grad_output)
 
 
-def dropout(input, seed, p, output):
+def dropout(input: Array[Float], seed: int, p: float, output: Array[Float]) -> None:
     """output = input / (1 - p), or input * 0 where the element's 32 bits are below p * 2**32.
 
     The bits are SplitMix64's (Steele, Lea and Flood, "Fast splittable pseudorandom number generators",
@@ -288,27 +341,38 @@ def dropout(input, seed, p, output):
         )
 
 
-def sum_channels(input, total):
+def sum_channels(input: Array[Float], total: Array[Float]) -> None:
     """total[c] = the sum of input over images and positions."""
     # along the plane, then over the batch: NumPy sums a last axis pairwise
     N, C, H, W = input.shape
     total[...] = input.reshape(N, C, H * W).sum(axis=2).sum(axis=0)
 
 
-def batch_norm_statistics(input, mean, var):
+def batch_norm_statistics(input: Array[Float], mean: Array[Float], var: Array[Float]) -> None:
     """Mean and (biased) variance of each channel over images and positions."""
     input.mean(axis=(0, 2, 3), out=mean)
     input.var(axis=(0, 2, 3), out=var)
 
 
-def batch_norm_forward(input, mean, scale, bias, output):
+def batch_norm_forward(
+    input: Array[Float], mean: Array[Float], scale: Array[Float], bias: Array[Float], output: Array[Float]
+) -> None:
     """output = (input - mean) * scale + bias, channel by channel."""
     np.subtract(input, _per_channel(mean), out=output)
     output *= _per_channel(scale)
     output += _per_channel(bias)
 
 
-def batch_norm_backward(grad_output, input, mean, inverse, weight, grad_input, grad_weight, grad_bias):
+def batch_norm_backward(
+    grad_output: Array[Float],
+    input: Array[Float],
+    mean: Array[Float],
+    inverse: Array[Float],
+    weight: Array[Float],
+    grad_input: Array[Float] | None,
+    grad_weight: Array[Float],
+    grad_bias: Array[Float],
+) -> None:
     """Gradients of (input - mean) * inverse * weight + bias, where mean and inverse are those of the input.
 
     grad_bias = sum of grad_output; grad_weight = sum of grad_output * normalised; and, unless it is None,
@@ -326,12 +390,14 @@ def batch_norm_backward(grad_output, input, mean, inverse, weight, grad_input, g
         grad_input *= _per_channel(inverse * weight)
 
 
-def _per_channel(values):
+def _per_channel(values: Array[Float]) -> Array[Float]:
     """(C,) -> (C, 1, 1), to broadcast over (N, C, H, W)."""
     return values[:, np.newaxis, np.newaxis]
 
 
-def softmax_cross_entropy(logits, targets, losses, grad_logits):
+def softmax_cross_entropy(
+    logits: Array[Float], targets: Array[Float] | Indices, losses: Array[Float], grad_logits: Array[Float]
+) -> None:
     """losses[n] = -sum over k of t[n, k] * log(softmax(logits[n])[k]); grad_logits = that of their mean.
 
     targets: t, (N, K), or the classes where t is 1, (N,).
@@ -355,7 +421,15 @@ def softmax_cross_entropy(logits, targets, losses, grad_logits):
     grad_logits /= max(1, len(logits))
 
 
-def sgd_update(param, grad, velocity, lr, momentum, nesterov, weight_decay):
+def sgd_update(
+    param: Array[Float],
+    grad: Array[Float],
+    velocity: Array[Float] | None,
+    lr: float,
+    momentum: float,
+    nesterov: bool,
+    weight_decay: float,
+) -> None:
     """g = grad + weight_decay * param; velocity (or None) = momentum * velocity + g; param -= lr * velocity.
 
     With nesterov param -= lr * (g + momentum * velocity), without a velocity param -= lr * g.
@@ -368,7 +442,19 @@ def sgd_update(param, grad, velocity, lr, momentum, nesterov, weight_decay):
     param -= lr * g
 
 
-def adam_update(param, grad, first, second, beta1, beta2, step_size, root, eps, shrink, weight_decay):
+def adam_update(
+    param: Array[Float],
+    grad: Array[Float],
+    first: Array[Float],
+    second: Array[Float],
+    beta1: float,
+    beta2: float,
+    step_size: float,
+    root: float,
+    eps: float,
+    shrink: float,
+    weight_decay: float,
+) -> None:
     """param *= shrink; g = grad + weight_decay * param; first = beta1 * first + (1 - beta1) * g;
     second = beta2 * second + (1 - beta2) * g^2; param -= step_size * first / (sqrt(second) / root + eps).
     """
@@ -381,10 +467,13 @@ def adam_update(param, grad, first, second, beta1, beta2, step_size, root, eps, 
     param -= step_size * first / (np.sqrt(second) / root + eps)
 
 
-def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
+def conv2d_workspace(
+    image_shape: Shape, output_shape: Shape, weight: Array[Float], window: Window, groups: int, backward: bool
+) -> int:
     """Bytes of columns that one convolution holds at a time (forward, or backward wrt the input)."""
     N, C_in = image_shape[:2]
     H_out, W_out = output_shape[2:]
     row_bytes = C_in * window.kernel_h * window.kernel_w * W_out * weight.itemsize
     images, rows = next(_pieces(max(N, 1), H_out, row_bytes))
-    return (images.stop - images.start) * (rows.stop - rows.start) * row_bytes
+    held: int = (images.stop - images.start) * (rows.stop - rows.start)
+    return held * row_bytes

@@ -9,6 +9,8 @@ import contextvars
 import os
 import threading
 import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from . import _checks
 
@@ -17,7 +19,7 @@ forked = False  # a child of fork: libgomp's team did not survive, so kernels st
 CGROUP = "/sys/fs/cgroup"
 
 
-def _read(path):
+def _read(path: str) -> list[str]:
     """The words of a small file; none where it can't be read."""
     try:
         with open(path) as file:
@@ -26,7 +28,7 @@ def _read(path):
         return []
 
 
-def _cgroup_cores():
+def _cgroup_cores() -> float:
     """CPU quota of this process in cores: the least of its control group and those around it; inf for none.
 
     ``/proc/self/cgroup`` names the group in each hierarchy: ``0::/a/b`` in version 2, whose quota is in
@@ -46,7 +48,7 @@ def _cgroup_cores():
     return cores
 
 
-def _quota(group, version_2):
+def _quota(group: str, version_2: bool) -> float:
     """Quota of one control group in cores: microseconds of CPU time in each period / the period."""
     if version_2:
         words = _read(os.path.join(CGROUP, group, "cpu.max"))
@@ -58,7 +60,7 @@ def _quota(group, version_2):
     return float("inf")
 
 
-def default_num_threads():
+def default_num_threads() -> int:
     """CYCONV_NUM_THREADS, else OMP_NUM_THREADS, else the cores that affinity and control group allow."""
     for variable in ("CYCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(variable, "").split(",")[0].strip()
@@ -69,10 +71,10 @@ def default_num_threads():
 
 
 _of_process = default_num_threads()
-_of_context = contextvars.ContextVar("cyconv.num_threads", default=None)
+_of_context: contextvars.ContextVar[int | None] = contextvars.ContextVar("cyconv.num_threads", default=None)
 
 
-def set_num_threads(n):
+def set_num_threads(n: int) -> None:
     """Set how many threads the compiled kernels may use in this process.
 
     Parameters
@@ -98,7 +100,7 @@ def set_num_threads(n):
     _of_process = _accepted("set_num_threads", n)
 
 
-def get_num_threads():
+def get_num_threads() -> int:
     """Number of threads that the compiled kernels may use, called from here."""
     if forked:
         return 1
@@ -106,7 +108,7 @@ def get_num_threads():
 
 
 @contextlib.contextmanager
-def num_threads(n):
+def num_threads(n: int) -> Iterator[None]:
     """Context in which the compiled kernels may use `n` threads, in this Python thread (or task) alone.
 
     Other Python threads keep what they have: their own `num_threads`, else that of `set_num_threads`. So
@@ -141,7 +143,7 @@ def num_threads(n):
         _of_context.reset(token)
 
 
-def _accepted(function, n):
+def _accepted(function: str, n: int) -> int:
     n = _checks.integer(function, "n", n, 1, 1024)
     if forked and n > 1:
         warnings.warn(
@@ -153,7 +155,7 @@ def _accepted(function, n):
     return n
 
 
-def _after_fork():
+def _after_fork() -> None:
     global forked, _lock, _users
     forked = True
     _lock = threading.Lock()
@@ -170,11 +172,11 @@ if hasattr(os, "register_at_fork"):
 
 _lock = threading.Lock()
 _users = 0
-_restore = ()
-_controllers = None
+_restore: Sequence[tuple[Any, int]] = ()
+_controllers: list[Any] | None = None
 
 
-def blas_controllers():
+def blas_controllers() -> list[Any]:
     """threadpoolctl's controllers of the BLAS that SciPy calls; built once (milliseconds), on first use."""
     global _controllers
     if _controllers is None:
@@ -188,7 +190,7 @@ def blas_controllers():
     return _controllers
 
 
-def _set_blas(lib, threads):
+def _set_blas(lib: Any, threads: int) -> None:
     # newer threadpoolctl lets one thread alone set OpenBLAS and ignores all others, until it is
     # released; kernels run in any thread, and take their turns under _lock
     release = getattr(lib, "clear_controlling_thread", None)
@@ -199,7 +201,7 @@ def _set_blas(lib, threads):
         release(force=True)
 
 
-def _restore_blas():
+def _restore_blas() -> None:
     for lib, threads in _restore:
         if threads != 1:
             _set_blas(lib, threads)
@@ -208,7 +210,7 @@ def _restore_blas():
 class SingleThreadedBlas:
     """Context in which BLAS runs on one thread; nested and concurrent uses restore it after the last."""
 
-    def __enter__(self):
+    def __enter__(self) -> None:
         global _users, _restore
         with _lock:
             if _users == 0:
@@ -218,7 +220,7 @@ class SingleThreadedBlas:
                         _set_blas(lib, 1)
             _users += 1
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         global _users
         with _lock:
             _users -= 1

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from . import _checks
+from ._types import IntOrPair, Padding, Pair, Shape
 
 
 class Window(NamedTuple):
@@ -20,11 +21,11 @@ class Window(NamedTuple):
     dilation_w: int
 
     @property
-    def extent(self):
+    def extent(self) -> Pair:
         """Height and width that one window covers: ``dilation * (kernel - 1) + 1``."""
         return (self.dilation_h * (self.kernel_h - 1) + 1, self.dilation_w * (self.kernel_w - 1) + 1)
 
-    def output_size(self, H_in, W_in, ceil_mode=False):
+    def output_size(self, H_in: int, W_in: int, ceil_mode: bool = False) -> Pair:
         """``floor((size + pad_before + pad_after - extent) / stride) + 1`` per axis; < 1: does not fit.
 
         With `ceil_mode` the division rounds up, less one where the last window would start at or
@@ -36,7 +37,7 @@ class Window(NamedTuple):
             _output_size(W_in, self.pad_left, self.pad_right, extent_w, self.stride_w, ceil_mode),
         )
 
-    def transposed_size(self, H_in, W_in, output_padding):
+    def transposed_size(self, H_in: int, W_in: int, output_padding: Pair) -> Pair:
         """Output size of the transposed convolution: the smallest input that gives `H_in`, `W_in`, plus padding."""
         extent_h, extent_w = self.extent
         return (
@@ -45,7 +46,9 @@ class Window(NamedTuple):
         )
 
 
-def _output_size(size, pad_before, pad_after, extent, stride, ceil_mode):
+def _output_size(
+    size: int, pad_before: int, pad_after: int, extent: int, stride: int, ceil_mode: bool
+) -> int:
     room = size + pad_before + pad_after - extent
     count = room // stride + 1
     if ceil_mode and room % stride and count * stride < size + pad_before:
@@ -53,13 +56,20 @@ def _output_size(size, pad_before, pad_after, extent, stride, ceil_mode):
     return count
 
 
-def _same_padding(size, extent, stride):
+def _same_padding(size: int, extent: int, stride: int) -> Pair:
     """Padding before and after that gives ``ceil(size / stride)`` outputs, the odd one after."""
     total = max(0, (-(-size // stride) - 1) * stride + extent - size)
     return total // 2, total - total // 2
 
 
-def parse(function, image_size, kernel_size, stride, padding, dilation):
+def parse(
+    function: str,
+    image_size: Shape,
+    kernel_size: IntOrPair,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+) -> Window:
     """Build the `Window` of a call from its public arguments.
 
     Parameters

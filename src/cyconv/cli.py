@@ -4,10 +4,12 @@ import argparse
 import inspect
 import math
 import sys
+from collections.abc import Sequence
 
 import cyconv
 
 from . import models
+from ._types import Shape
 from .train import TrainError, command
 
 SUMMARY_MODELS = {  # name: (C, H, W) unless --input-shape says otherwise
@@ -19,7 +21,7 @@ SUMMARY_MODELS = {  # name: (C, H, W) unless --input-shape says otherwise
 }
 
 
-def main(argv=None):
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Parameters
@@ -35,7 +37,8 @@ def main(argv=None):
     """
     options = make_parser().parse_args(argv)
     try:
-        return options.run(options)
+        status: int = options.run(options)
+        return status
     except KeyboardInterrupt:
         print(f"cyconv {options.command}: stopped", file=sys.stderr)
         return 130
@@ -44,7 +47,7 @@ def main(argv=None):
         return 2
 
 
-def make_parser():
+def make_parser() -> argparse.ArgumentParser:
     """The arguments of all commands."""
     parser = argparse.ArgumentParser(prog="cyconv", description="Convolution and pooling layers for NumPy.")
     parser.add_argument("--version", action="version", version=f"cyconv {cyconv.__version__}")
@@ -66,7 +69,7 @@ def make_parser():
     return parser
 
 
-def add_train(parser):
+def add_train(parser: argparse.ArgumentParser) -> None:
     """The options of ``cyconv train``; None where the default depends on the data or on the resumed run."""
     parser.set_defaults(run=command.run)
     parser.add_argument(
@@ -103,12 +106,12 @@ def add_train(parser):
     parser.add_argument("--backend", choices=("auto", "cython", "numpy"), help="kernels to compute with")
 
 
-def default_of(name):
+def default_of(name: str) -> str:
     """``"digits: 10, idx: 3"`` and so on, for --help."""
     return ", ".join(f"{data}: {default[name]}" for data, default in command.DEFAULTS.items())
 
 
-def run_summary(options):
+def run_summary(options: argparse.Namespace) -> int:
     build = getattr(models, options.model)
     input_shape = options.input_shape or SUMMARY_MODELS[options.model]
     sized = "input_shape" in inspect.signature(build).parameters
@@ -120,14 +123,14 @@ def run_summary(options):
     return 0
 
 
-def run_info(options):
+def run_info(options: argparse.Namespace) -> int:
     from cyconv._config import config_text
 
     print(config_text())
     return 0
 
 
-def shape(text):
+def shape(text: str) -> Shape:
     """``"3,32,32"`` -> (3, 32, 32)."""
     sizes = tuple(positive_int(part) for part in text.split(","))
     if len(sizes) != 3:
@@ -135,17 +138,17 @@ def shape(text):
     return sizes
 
 
-def positive_int(text):
+def positive_int(text: str) -> int:
     """A whole number of at least 1."""
     return _at_least(1, text)
 
 
-def natural_int(text):
+def natural_int(text: str) -> int:
     """A whole number of at least 0."""
     return _at_least(0, text)
 
 
-def positive_float(text):
+def positive_float(text: str) -> float:
     """A finite number above 0."""
     try:
         value = float(text)
@@ -156,7 +159,7 @@ def positive_float(text):
     return value
 
 
-def _at_least(lowest, text):
+def _at_least(lowest: int, text: str) -> int:
     try:
         value = int(text)
     except ValueError:

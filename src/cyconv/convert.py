@@ -1,12 +1,15 @@
 """Fully connected layers as convolutions, so that a classifier slides over larger images."""
 
+from collections.abc import Iterator
+
 from . import _checks
+from ._types import Shape
 from .layers import Flatten, Layer, Linear, Sequential
 
 __all__ = ["fully_convolutional"]
 
 
-def fully_convolutional(model, input_shape):
+def fully_convolutional(model: Sequential, input_shape: Shape) -> Sequential:
     """The same network with every fully connected layer as a convolution.
 
     The first FC layer, on a volume C x H x W, becomes a convolution of F = H, P = 0, S = 1; those after it
@@ -39,7 +42,7 @@ def fully_convolutional(model, input_shape):
     name = "fully_convolutional"
     _checks.layer(name, model, Sequential)
     shape = _checks.volume_shape(name, "input_shape", input_shape)
-    layers = []
+    layers: list[Layer] = []
     volume = shape  # what the original has at this point: (C, H, W), or (features,) once flattened
     unflattened = None  # the volume that stands behind (features,)
     for layer in _leaves(model):
@@ -58,7 +61,7 @@ def fully_convolutional(model, input_shape):
     return converted
 
 
-def _leaves(layer: Layer):
+def _leaves(layer: Layer) -> Iterator[Layer]:
     """The layers of nested Sequentials, in order."""
     if isinstance(layer, Sequential):
         for child in layer:

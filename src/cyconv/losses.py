@@ -3,11 +3,14 @@
 import numpy as np
 
 from . import _backend, _checks
+from ._types import Array, Float, Indices
 
 __all__ = ["softmax_cross_entropy"]
 
 
-def softmax_cross_entropy(logits, targets):
+def softmax_cross_entropy(
+    logits: Array[Float], targets: Indices | Array[Float]
+) -> tuple[float, Array[Float]]:
     """Cross-entropy of the softmax of `logits`, averaged over the batch, and its gradient.
 
     ``loss = mean over n of -sum over k of t[n, k] * log(softmax(logits[n])[k])`` and

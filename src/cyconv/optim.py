@@ -3,14 +3,25 @@
 A model is anything with `params` and `grads`, two mappings of arrays with the same keys.
 """
 
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
 import numpy as np
 
 from . import _backend, _checks, _reference, serialization
+from ._types import AnyArray, Arrays
 
 __all__ = ["SGD", "Adam", "AdamW"]
 
 
-def _flat(param, *arrays):
+class Model(Protocol):
+    @property
+    def params(self) -> Mapping[str, AnyArray]: ...
+    @property
+    def grads(self) -> Mapping[str, AnyArray]: ...
+
+
+def _flat(param: AnyArray, *arrays: AnyArray | None) -> tuple[Any, Sequence[Any]]:
     """(kernels, one-dimensional views of the arrays); NumPy's kernels, and no views, where only NumPy can update."""
     dtype, shape = param.dtype, param.shape
     plain = dtype.type in (np.float32, np.float64) and dtype.isnative
@@ -48,7 +59,15 @@ class SGD:
     Definition: ``torch.optim.SGD``.
     """
 
-    def __init__(self, model, lr, *, momentum=0.0, nesterov=False, weight_decay=0.0):
+    def __init__(
+        self,
+        model: Model,
+        lr: float,
+        *,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
         self.model = model
         self.lr = _checks.number("SGD", "lr", lr, 0)
         self.momentum = _checks.number("SGD", "momentum", momentum, 0)
@@ -57,7 +76,7 @@ class SGD:
         _checks.nesterov(self.nesterov, self.momentum)
         self.velocity = {key: np.zeros_like(param) for key, param in model.params.items()} if momentum else {}
 
-    def step(self):
+    def step(self) -> None:
         """Change every parameter once."""
         grads = self.model.grads
         for key, param in self.model.params.items():
@@ -66,11 +85,11 @@ class SGD:
                 param, grad, velocity, self.lr, self.momentum, self.nesterov, self.weight_decay
             )
 
-    def state_dict(self):
+    def state_dict(self) -> Arrays:
         """What `step` remembers, as a flat dict of arrays (copies)."""
         return {f"velocity.{key}": array.copy() for key, array in self.velocity.items()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
         """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
         serialization.fill("SGD", {f"velocity.{k}": a for k, a in self.velocity.items()}, state)
 
@@ -103,7 +122,15 @@ class Adam:
 
     decoupled = False  # AdamW: the decay shrinks the weight itself, apart from the moments
 
-    def __init__(self, model, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0):
+    def __init__(
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         name = type(self).__name__
         self.model = model
         self.lr = _checks.number(name, "lr", lr, 0)
@@ -116,7 +143,7 @@ class Adam:
         self.first = {key: np.zeros_like(param) for key, param in model.params.items()}
         self.second = {key: np.zeros_like(param) for key, param in model.params.items()}
 
-    def step(self):
+    def step(self) -> None:
         """Change every parameter once."""
         self.steps += 1
         b1, b2 = self.betas
@@ -130,18 +157,18 @@ class Adam:
             kernels, arrays = _flat(param, grads[key], self.first[key], self.second[key])
             kernels.adam_update(*arrays, b1, b2, step_size, root, self.eps, shrink, decay)
 
-    def _state(self):
+    def _state(self) -> Arrays:
         return {
             "steps": self.steps,
             **{f"first.{key}": array for key, array in self.first.items()},
             **{f"second.{key}": array for key, array in self.second.items()},
         }
 
-    def state_dict(self):
+    def state_dict(self) -> Arrays:
         """What `step` remembers, as a flat dict of arrays (copies)."""
         return {key: array.copy() for key, array in self._state().items()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
         """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
         serialization.fill(type(self).__name__, self._state(), state)
 
@@ -158,5 +185,13 @@ class AdamW(Adam):
 
     decoupled = True
 
-    def __init__(self, model, lr=1e-3, *, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01):
+    def __init__(
+        self,
+        model: Model,
+        lr: float = 1e-3,
+        *,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.01,
+    ) -> None:
         super().__init__(model, lr, betas=betas, eps=eps, weight_decay=weight_decay)

@@ -6,11 +6,14 @@ import os
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
 
 from . import _checks
+from ._types import AnyArray, Arrays
 
 __all__ = ["load", "save"]
 
@@ -28,7 +31,7 @@ DAMAGE = (
 )
 
 
-def save(state, path):
+def save(state: Mapping[str, AnyArray], path: str | Path) -> None:
     """Write a dict of arrays, such as a `state_dict`, to a file.
 
     The file appears whole or not at all: it is written beside its place and renamed, so that a full
@@ -66,7 +69,7 @@ def save(state, path):
         raise
 
 
-def _mode(path):
+def _mode(path: Path) -> int:
     """The permissions of the file that is replaced, or those of a new file."""
     try:
         return path.stat().st_mode & 0o777
@@ -76,14 +79,14 @@ def _mode(path):
         return 0o666 & ~umask
 
 
-def _write_npz(file, arrays):
+def _write_npz(file: IO[bytes], arrays: Mapping[str, AnyArray]) -> None:
     with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, array, allow_pickle=False)
 
 
-def _write_safetensors(file, arrays):
+def _write_safetensors(file: IO[bytes], arrays: Mapping[str, AnyArray]) -> None:
     safetensors = _safetensors("save")
     native = {
         k: np.ascontiguousarray(a, a.dtype.newbyteorder("=")).reshape(a.shape) for k, a in arrays.items()
@@ -94,7 +97,7 @@ def _write_safetensors(file, arrays):
         raise _checks.unstorable("save", error) from error
 
 
-def load(path):
+def load(path: str | Path) -> Arrays:
     """Read the arrays of a file that `save` (or numpy.savez, or safetensors) wrote.
 
     Parameters
@@ -129,12 +132,13 @@ def load(path):
             raise _checks.damaged_file("load", path, error) from error
     safetensors = _safetensors("load")
     try:
-        return safetensors.numpy.load(path.read_bytes())
+        arrays: Arrays = safetensors.numpy.load(path.read_bytes())
+        return arrays
     except (safetensors.SafetensorError, *DAMAGE) as error:
         raise _checks.damaged_file("load", path, error) from error
 
 
-def _safetensors(function):
+def _safetensors(function: str) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
@@ -142,18 +146,18 @@ def _safetensors(function):
     return safetensors
 
 
-def fill(function, arrays, state):
+def fill(function: str, arrays: Mapping[str, AnyArray], state: Mapping[str, AnyArray]) -> None:
     """Copy the arrays of `state` into `arrays` (two dicts with the same keys), all of them or none."""
     _checks.matching_state(function, arrays, state)
     for key, array in arrays.items():
         array[...] = state[key]
 
 
-def _entry_name(info):
+def _entry_name(info: zipfile.ZipInfo) -> str:
     return info.filename.removesuffix(".npy")
 
 
-def _read_entry(archive, info, archive_size):
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, archive_size: int) -> AnyArray:
     _checks.npz_compression(info)
     _checks.npz_size(info, archive_size, _promised_bytes(archive, info))
     with archive.open(info) as file:
@@ -162,7 +166,7 @@ def _read_entry(archive, info, archive_size):
         return array
 
 
-def _promised_bytes(archive, info):
+def _promised_bytes(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> int:
     """Bytes of the array by its header, which is read before memory is taken for what it says."""
     with archive.open(info) as file:
         version = np.lib.format.read_magic(file)

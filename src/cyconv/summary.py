@@ -1,9 +1,12 @@
 """What a network is made of: volumes, parameters, multiply-adds, memory, receptive field, layer by layer."""
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from . import _backend, _checks
+from ._types import Pair, Shape
+from ._window import Window
 from .layers import Conv2d, ConvTranspose2d, Flatten, GlobalAvgPool2d, Layer, Linear, Sequential
 from .layers.pool import AvgPool2d, MaxPool2d
 
@@ -39,13 +42,13 @@ class SummaryRow(NamedTuple):
 
     name: str
     layer: str
-    output_shape: tuple
+    output_shape: Shape
     parameters: int
     multiply_adds: int
     im2col_bytes: int
     workspace_bytes: int
-    receptive_field: tuple
-    stride: tuple
+    receptive_field: Pair
+    stride: Pair
     remark: str
 
 
@@ -58,20 +61,20 @@ class Summary(NamedTuple):
     rows : list of SummaryRow
     """
 
-    input_shape: tuple
-    rows: list
+    input_shape: Shape
+    rows: list[SummaryRow]
 
     @property
-    def parameters(self):
+    def parameters(self) -> int:
         """Number of parameters of the network."""
         return sum(row.parameters for row in self.rows)
 
     @property
-    def multiply_adds(self):
+    def multiply_adds(self) -> int:
         """Multiply-adds for one image."""
         return sum(row.multiply_adds for row in self.rows)
 
-    def __str__(self):
+    def __str__(self) -> str:
         header = (
             "",
             "layer",
@@ -106,7 +109,7 @@ class Summary(NamedTuple):
         widths = [max(len(line[i]) for line in [header, *lines]) for i in range(len(header))]
         left = (0, 1, 9)  # columns of words; the others are numbers, set to the right
 
-        def row_text(line):
+        def row_text(line: Sequence[str]) -> str:
             cells = (
                 c.ljust(w) if i in left else c.rjust(w)
                 for i, (c, w) in enumerate(zip(line, widths, strict=True))
@@ -117,7 +120,7 @@ class Summary(NamedTuple):
         return "\n".join([row_text(header), rule, *map(row_text, lines[:-1]), rule, row_text(lines[-1])])
 
 
-def summary(model, input_shape):
+def summary(model: Layer, input_shape: Shape) -> Summary:
     """Volumes, parameters, multiply-adds, memory and receptive field of every layer.
 
     Parameters
@@ -164,7 +167,7 @@ def summary(model, input_shape):
     return Summary(shape, rows)
 
 
-def _named_leaves(layer, prefix):
+def _named_leaves(layer: Layer, prefix: str) -> Iterator[tuple[str, Layer]]:
     if not isinstance(layer, Sequential):
         yield prefix.rstrip(".") or "0", layer
         return
@@ -172,7 +175,7 @@ def _named_leaves(layer, prefix):
         yield from _named_leaves(child, f"{prefix}{i}.")
 
 
-def _multiply_adds(layer, volume, output_shape):
+def _multiply_adds(layer: Layer, volume: Shape, output_shape: Shape) -> int:
     """Multiply-adds for one image: every weight is used once for each position it is applied at."""
     if isinstance(layer, Conv2d):
         return layer.params["weight"].size * math.prod(output_shape[1:])
@@ -181,7 +184,7 @@ def _multiply_adds(layer, volume, output_shape):
     return layer.params["weight"].size if isinstance(layer, Linear) else 0
 
 
-def _memory(layer, volume, output_shape):
+def _memory(layer: Layer, volume: Shape, output_shape: Shape) -> Pair:
     """(bytes of the full im2col, bytes of workspace per thread) of a convolution of one image."""
     if not isinstance(layer, (Conv2d, ConvTranspose2d)):
         return 0, 0
@@ -196,28 +199,25 @@ def _memory(layer, volume, output_shape):
     return taps * math.prod(outputs[1:]) * weight.itemsize, workspace
 
 
-def _reach(layer, volume, field, stride):
+def _reach(layer: Layer, volume: Shape, field: Pair, stride: Pair) -> tuple[Pair, Pair, str]:
     """(receptive field, effective stride, remark) after `layer`.
 
     field += (extent - 1) * stride, stride *= the layer's stride (Dumoulin and Visin, 2016).
     """
     if isinstance(layer, (Conv2d, MaxPool2d, AvgPool2d)):
         window = layer.window(volume[1:])
-        new_field = tuple(f + (e - 1) * s for f, e, s in zip(field, window.extent, stride, strict=True))
-        own = (window.stride_h, window.stride_w)
-        return (
-            new_field,
-            tuple(a * b for a, b in zip(stride, own, strict=True)),
-            _remark(layer, window, volume),
-        )
-    if (
-        isinstance(layer, (Flatten, GlobalAvgPool2d)) and len(volume) == 3
-    ):  # what follows sees the whole volume
-        return tuple(f + (n - 1) * s for f, n, s in zip(field, volume[1:], stride, strict=True)), stride, ""
+        new_stride = (stride[0] * window.stride_h, stride[1] * window.stride_w)
+        return _field(field, window.extent, stride), new_stride, _remark(layer, window, volume)
+    if isinstance(layer, (Flatten, GlobalAvgPool2d)) and len(volume) == 3:
+        return _field(field, volume[1:], stride), stride, ""  # what follows sees the whole volume
     return field, stride, ""
 
 
-def _remark(layer, window, volume):
+def _field(field: Pair, extent: Shape, stride: Pair) -> Pair:
+    return field[0] + (extent[0] - 1) * stride[0], field[1] + (extent[1] - 1) * stride[1]
+
+
+def _remark(layer: Layer, window: Window, volume: Shape) -> str:
     """Pixels at the end of the (padded) input that no window covers, or windows that hang over it."""
     remarks = []
     sizes = zip(
@@ -237,21 +237,21 @@ def _remark(layer, window, volume):
     return "; ".join(remarks)
 
 
-def _volume(shape):
+def _volume(shape: Shape) -> str:
     """(C, H, W) as the notes write it, HxWxC; others as they are."""
     if len(shape) == 3:
         return f"{shape[1]}x{shape[2]}x{shape[0]}"
     return "x".join(map(str, shape))
 
 
-def _count(n):
+def _count(n: int) -> str:
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if n >= size:
             return f"{n / size:.2f} {unit}"
     return str(n) if n else ""
 
 
-def _bytes(n):
+def _bytes(n: int) -> str:
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if n >= size:
             return f"{n / size:.1f} {unit}"

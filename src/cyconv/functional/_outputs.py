@@ -1,11 +1,21 @@
 """Where results are allocated, and how gradients are matched to them."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from .. import _checks
+from .._types import Array, Float, Shape
 
 
-def result(function, shape, like, single, out, inputs):
+def result(
+    function: str,
+    shape: Shape,
+    like: Array[Float],
+    single: bool,
+    out: Array[Float] | None,
+    inputs: Sequence[Array[Float] | None],
+) -> tuple[Array[Float], Callable[[], Array[Float]]]:
     """Where the kernel writes, and how what it wrote becomes the caller's result.
 
     Without `out` the kernel fills a new array. `out` is filled directly where it is C-contiguous,
@@ -23,14 +33,14 @@ def result(function, shape, like, single, out, inputs):
         return np.asarray(out).reshape(shape), lambda: out
     target = np.empty(shape, like.dtype)
 
-    def copy_out():
+    def copy_out() -> Array[Float]:
         out[...] = target.reshape(public_shape)
         return out
 
     return target, copy_out
 
 
-def like_output(function, grad_output, shape, single):
+def like_output(function: str, grad_output: Array[Float], shape: Shape, single: bool) -> Array[Float]:
     """`grad_output` as (N, C, H, W), after a check against the forward pass's output shape."""
     _checks.same_shape(
         function, "grad_output", grad_output, shape[1:] if single else shape, "the output of the forward pass"

@@ -1,13 +1,41 @@
 """im2col and col2im, and the output-size formula."""
 
+from typing import Literal, overload
+
 import numpy as np
 
 from .. import _backend, _checks, _window
+from .._types import Array, Float, IntOrPair, Padding
 
 __all__ = ["col2im", "im2col", "output_size"]
 
 
-def output_size(input_size, kernel_size, stride=1, padding=0, dilation=1, ceil_mode=False):
+@overload
+def output_size(
+    input_size: int,
+    kernel_size: int,
+    stride: int = 1,
+    padding: int | Literal["valid", "same"] = 0,
+    dilation: int = 1,
+    ceil_mode: bool = False,
+) -> int: ...
+@overload
+def output_size(
+    input_size: IntOrPair,
+    kernel_size: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+) -> IntOrPair: ...
+def output_size(
+    input_size: IntOrPair,
+    kernel_size: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+) -> IntOrPair:
     """Size of the output of a convolution or pooling: how many places the window fits.
 
     ``floor((size + pad_before + pad_after - dilation*(kernel - 1) - 1) / stride) + 1`` per axis;
@@ -45,7 +73,13 @@ def output_size(input_size, kernel_size, stride=1, padding=0, dilation=1, ceil_m
     return (H_out, W_out) if any(isinstance(a, (tuple, list)) for a in arguments) else H_out
 
 
-def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
+def im2col(
+    input: Array[Float],
+    kernel_size: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+) -> Array[Float]:
     """Stretch each window of the images into a column.
 
     Parameters
@@ -82,7 +116,14 @@ def im2col(input, kernel_size, stride=1, padding=0, dilation=1):
     return columns[0] if single else columns
 
 
-def col2im(columns, output_size, kernel_size, stride=1, padding=0, dilation=1):
+def col2im(
+    columns: Array[Float],
+    output_size: IntOrPair,
+    kernel_size: IntOrPair,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+) -> Array[Float]:
     """Add columns back into images: the adjoint of `im2col`, so overlapping windows add.
 
     Parameters

@@ -1,8 +1,12 @@
 """Convolution, transposed convolution and their gradients; the convolution of mathematics."""
 
+from typing import Literal
+
 import numpy as np
 
 from .. import _backend, _checks, _window
+from .._types import Algorithm, Array, Float, GradInput, IntOrPair, Padding, Pair, Shape
+from .._window import Window
 from ._outputs import like_output, result
 
 __all__ = ["conv2d", "conv2d_backward", "conv_transpose2d", "conv_transpose2d_backward", "convolve"]
@@ -11,8 +15,17 @@ ALGORITHMS = ("auto", "im2col", "winograd")
 
 
 def conv2d(
-    input, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, algorithm="auto", out=None
-):
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
+    *,
+    algorithm: Algorithm = "auto",
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Cross-correlate a batch of images with filters.
 
     ``output[n, o, y, x] = bias[o] + sum over c, i, j of
@@ -69,17 +82,17 @@ def conv2d(
 
 
 def conv2d_backward(
-    grad_output,
-    input,
-    weight,
-    stride=1,
-    padding=0,
-    dilation=1,
-    groups=1,
+    grad_output: Array[Float],
+    input: Array[Float],
+    weight: Array[Float],
+    stride: IntOrPair = 1,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    groups: int = 1,
     *,
-    needs_input_grad=True,
-    algorithm="auto",
-):
+    needs_input_grad: bool = True,
+    algorithm: Algorithm = "auto",
+) -> tuple[GradInput[Float], Array[Float], Array[Float]]:
     """Gradients of `conv2d` with respect to its input, weight and bias.
 
     Parameters
@@ -123,7 +136,7 @@ def conv2d_backward(
     grad_output = like_output(name, grad_output, (N, C_out, H_out, W_out), single)
 
     grad_weight = np.empty_like(weight)
-    grad_input = None
+    grad_input: GradInput[Float] = None
     if needs_input_grad:
         grad_input = np.empty_like(input)
         _backend.kernels.conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input)
@@ -133,7 +146,7 @@ def conv2d_backward(
     return grad_input, grad_weight, _sum_channels(grad_output)
 
 
-def _sum_channels(grad_output):
+def _sum_channels(grad_output: Array[Float]) -> Array[Float]:
     """(N, C, H, W) -> (C,): the gradient of a bias."""
     total = np.empty(grad_output.shape[1], grad_output.dtype)
     _backend.kernels.sum_channels(grad_output, total)
@@ -141,8 +154,17 @@ def _sum_channels(grad_output):
 
 
 def conv_transpose2d(
-    input, weight, bias=None, stride=1, padding=0, output_padding=0, groups=1, dilation=1, *, out=None
-):
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None = None,
+    stride: IntOrPair = 1,
+    padding: IntOrPair | tuple[Pair, Pair] = 0,
+    output_padding: IntOrPair = 0,
+    groups: int = 1,
+    dilation: IntOrPair = 1,
+    *,
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Transposed convolution: the gradient of `conv2d` with respect to its input, as a layer.
 
     Each input pixel adds its multiple of the filter to the output at `stride` times its place.
@@ -189,17 +211,17 @@ def conv_transpose2d(
 
 
 def conv_transpose2d_backward(
-    grad_output,
-    input,
-    weight,
-    stride=1,
-    padding=0,
-    output_padding=0,
-    groups=1,
-    dilation=1,
+    grad_output: Array[Float],
+    input: Array[Float],
+    weight: Array[Float],
+    stride: IntOrPair = 1,
+    padding: IntOrPair | tuple[Pair, Pair] = 0,
+    output_padding: IntOrPair = 0,
+    groups: int = 1,
+    dilation: IntOrPair = 1,
     *,
-    needs_input_grad=True,
-):
+    needs_input_grad: bool = True,
+) -> tuple[GradInput[Float], Array[Float], Array[Float]]:
     """Gradients of `conv_transpose2d` with respect to its input, weight and bias.
 
     Parameters
@@ -230,7 +252,7 @@ def conv_transpose2d_backward(
     )
     grad_output = like_output(name, grad_output, shape, single)
     grad_weight = np.empty_like(weight)
-    grad_input = None
+    grad_input: GradInput[Float] = None
     if needs_input_grad:
         grad_input = np.empty_like(input)
         _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", grad_input)
@@ -240,7 +262,17 @@ def conv_transpose2d_backward(
     return grad_input, grad_weight, _sum_channels(grad_output)
 
 
-def _transposed(name, input, weight, bias, stride, padding, output_padding, groups, dilation):
+def _transposed(
+    name: str,
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None,
+    stride: IntOrPair,
+    padding: IntOrPair | tuple[Pair, Pair],
+    output_padding: IntOrPair,
+    groups: int,
+    dilation: IntOrPair,
+) -> tuple[Array[Float], bool, int, Window, Shape]:
     """The checks that a transposed convolution and its gradient share."""
     input, single = _checks.images(name, "input", input)
     groups = _checks.integer(name, "groups", groups, 1)
@@ -253,7 +285,9 @@ def _transposed(name, input, weight, bias, stride, padding, output_padding, grou
     return input, single, groups, window, (N, C_out, H_out, W_out)
 
 
-def convolve(f, g, mode="full"):
+def convolve(
+    f: Array[Float], g: Array[Float], mode: Literal["full", "same", "valid"] = "full"
+) -> Array[Float]:
     """The convolution of mathematics: ``(f * g)[x] = sum over t of f[t] * g[x - t]``.
 
     One of the two is flipped and slid over the other; `conv2d`, like every deep-learning library,
@@ -290,5 +324,5 @@ def convolve(f, g, mode="full"):
         pads.append((before, after))
     image = f.reshape((1, 1, *f.shape)[-3:])
     weight = kernel.reshape((1, 1, 1, *g.shape)[-4:])
-    output = conv2d(image, weight, padding=tuple(pads))[0]
+    output: Array[Float] = conv2d(image, weight, padding=(pads[0], pads[1]))[0]
     return output[0] if f.ndim == 1 else output

@@ -5,11 +5,12 @@ import math
 import numpy as np
 
 from .. import _backend, _checks
+from .._types import Array, Float, GradInput
 
 __all__ = ["linear", "linear_backward", "relu", "relu_backward"]
 
 
-def linear(input, weight, bias=None):
+def linear(input: Array[Float], weight: Array[Float], bias: Array[Float] | None = None) -> Array[Float]:
     """``output = input . weight^T + bias``: the fully connected layer.
 
     Parameters
@@ -36,7 +37,9 @@ def linear(input, weight, bias=None):
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
 
-def linear_backward(grad_output, input, weight, *, needs_input_grad=True):
+def linear_backward(
+    grad_output: Array[Float], input: Array[Float], weight: Array[Float], *, needs_input_grad: bool = True
+) -> tuple[GradInput[Float], Array[Float], Array[Float]]:
     """Gradients of `linear` with respect to its input, weight and bias.
 
     Parameters
@@ -74,12 +77,12 @@ def linear_backward(grad_output, input, weight, *, needs_input_grad=True):
     return grad_input, grad_weight, grad_rows.sum(axis=0)
 
 
-def _rows(array):
+def _rows(array: Array[Float]) -> Array[Float]:
     """(..., features) -> (rows, features)."""
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _matmul(a, transpose_a, b, transpose_b):
+def _matmul(a: Array[Float], transpose_a: bool, b: Array[Float], transpose_b: bool) -> Array[Float]:
     """``op(a) . op(b)`` of two matrices by the backend's gemm."""
     rows = a.shape[1] if transpose_a else a.shape[0]
     columns = b.shape[0] if transpose_b else b.shape[1]
@@ -88,7 +91,7 @@ def _matmul(a, transpose_a, b, transpose_b):
     return output
 
 
-def relu(input):
+def relu(input: Array[Float]) -> Array[Float]:
     """``max(0, input)``, of an array of any shape; NaN stays NaN.
 
     Parameters
@@ -111,7 +114,7 @@ def relu(input):
     return output
 
 
-def relu_backward(grad_output, output):
+def relu_backward(grad_output: Array[Float], output: Array[Float]) -> Array[Float]:
     """Gradient of `relu`: `grad_output` where the output is positive (or NaN), else 0.
 
     Parameters

@@ -1,24 +1,52 @@
 """Max and average pooling and their gradients."""
 
+from typing import Literal, overload
+
 import numpy as np
 
 from .. import _backend, _checks, _window
+from .._types import Array, Float, Indices, IntOrPair, Padding, Shape
+from .._window import Window
 from ._outputs import like_output, result
 
 __all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
 
 
+@overload
 def max_pool2d(
-    input,
-    kernel_size,
-    stride=None,
-    padding=0,
-    dilation=1,
-    ceil_mode=False,
-    return_indices=False,
+    input: Array[Float],
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[False] = False,
     *,
-    out=None,
-):
+    out: Array[Float] | None = None,
+) -> Array[Float]: ...
+@overload
+def max_pool2d(
+    input: Array[Float],
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+    return_indices: Literal[True] = ...,
+    *,
+    out: Array[Float] | None = None,
+) -> tuple[Array[Float], Indices]: ...
+def max_pool2d(
+    input: Array[Float],
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    dilation: IntOrPair = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+    *,
+    out: Array[Float] | None = None,
+) -> Array[Float] | tuple[Array[Float], Indices]:
     """Maximum of each window.
 
     ``output[n, c, y, x] = max over i, j of
@@ -63,12 +91,12 @@ def max_pool2d(
     output, finish = result("max_pool2d", shape, input, single, out, (input,))
     indices = np.empty(shape, np.int64) if return_indices else None
     _backend.kernels.max_pool2d_forward(input, window, output, indices)
-    if return_indices:
-        return finish(), indices[0] if single else indices
-    return finish()
+    if indices is None:
+        return finish()
+    return finish(), indices[0] if single else indices
 
 
-def max_pool2d_backward(grad_output, indices, input_shape):
+def max_pool2d_backward(grad_output: Array[Float], indices: Indices, input_shape: Shape) -> Array[Float]:
     """Gradient of `max_pool2d`: each output's gradient goes to the pixel that was its maximum.
 
     Parameters
@@ -108,8 +136,15 @@ def max_pool2d_backward(grad_output, indices, input_shape):
 
 
 def avg_pool2d(
-    input, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True, *, out=None
-):
+    input: Array[Float],
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    *,
+    out: Array[Float] | None = None,
+) -> Array[Float]:
     """Mean of each window.
 
     Parameters
@@ -152,8 +187,14 @@ def avg_pool2d(
 
 
 def avg_pool2d_backward(
-    grad_output, input_shape, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True
-):
+    grad_output: Array[Float],
+    input_shape: Shape,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None = None,
+    padding: Padding = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Array[Float]:
     """Gradient of `avg_pool2d`: each output's gradient is shared equally by the pixels of its window.
 
     Parameters
@@ -188,7 +229,15 @@ def avg_pool2d_backward(
     return grad_input
 
 
-def _pooled(name, shape, kernel_size, stride, padding, dilation, ceil_mode):
+def _pooled(
+    name: str,
+    shape: Shape,
+    kernel_size: IntOrPair,
+    stride: IntOrPair | None,
+    padding: Padding,
+    dilation: IntOrPair,
+    ceil_mode: bool,
+) -> tuple[Window, Shape]:
     """The checks that all poolings share: the window and the output's shape for images of `shape`."""
     ceil_mode = _checks.flag(name, "ceil_mode", ceil_mode)
     N, C, H_in, W_in = shape

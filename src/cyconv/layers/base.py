@@ -1,8 +1,13 @@
 """Layer: what all layers have in common."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
 import numpy as np
 
 from .. import _checks, serialization
+from .._types import AnyArray, Array, Arrays, Float, GradInput, Shape
 
 
 class Layer:
@@ -19,24 +24,24 @@ class Layer:
         In eval mode `forward` keeps nothing for `backward`.
     """
 
-    def __init__(self):
-        self.params = {}
-        self.grads = {}
-        self.buffers = {}
+    def __init__(self) -> None:
+        self.params: Arrays = {}
+        self.grads: Arrays = {}
+        self.buffers: Arrays = {}
         self.training = True
-        self._saved = None
+        self._saved: tuple[Any, ...] | None = None
 
-    def __call__(self, input):
+    def __call__(self, input: Array[Float]) -> Array[Float]:
         return self.forward(input)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         """The layer's output for `input`, (N, ...) or one sample without N."""
         raise NotImplementedError
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         """Gradient with respect to the last input; fills `grads` on the way.
 
         Raises
@@ -46,26 +51,26 @@ class Layer:
         """
         raise NotImplementedError
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         """Volume (C, H, W) or (features,) of the output for an input volume, without the batch."""
         return tuple(input_shape)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         """Switch to training mode; returns the layer."""
         self.training = _checks.flag(f"{type(self).__name__}.train", "mode", mode)
         if not mode:
             self._saved = None
         return self
 
-    def eval(self):
+    def eval(self) -> Self:
         """Switch to eval mode, in which `forward` keeps nothing; returns the layer."""
         return self.train(False)
 
-    def state_dict(self):
+    def state_dict(self) -> Arrays:
         """Copies of all parameters and buffers, under PyTorch's key names."""
         return {key: array.copy() for key, array in self._state().items()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
         """Take over the arrays of `state`, all of them or none.
 
         Raises
@@ -75,35 +80,35 @@ class Layer:
         """
         serialization.fill(type(self).__name__, self._state(), state)
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Write `state_dict` to a `.npz` or `.safetensors` file, atomically; see `cyconv.save`."""
         serialization.save(self._state(), path)
 
-    def load(self, path):
+    def load(self, path: str | Path) -> None:
         """Read a file that `save` wrote, and take over its arrays; see `cyconv.load`."""
         self.load_state_dict(serialization.load(path))
 
-    def _state(self):
+    def _state(self) -> Arrays:
         return {**self.params, **self.buffers}
 
-    def _keep(self, *saved):
+    def _keep(self, *saved: Any) -> None:
         """Remember what backward needs; in eval mode nothing."""
         self._saved = saved if self.training else None
 
-    def _kept(self):
+    def _kept(self) -> tuple[Any, ...]:
         return _checks.kept(type(self).__name__, self.training, self._saved)
 
-    def _parameter(self, name, array):
+    def _parameter(self, name: str, array: AnyArray) -> None:
         self.params[name] = array
         self.grads[name] = np.zeros(array.shape, array.dtype)  # untouched pages cost no memory
 
-    def _fill_grads(self, **grads):
+    def _fill_grads(self, **grads: AnyArray) -> None:
         for name, grad in grads.items():
             if name in self.grads:
                 self.grads[name][...] = grad
 
 
-def he_normal(shape, fan_in, dtype, rng):
+def he_normal(shape: Shape, fan_in: float, dtype: np.dtype[Any], rng: np.random.Generator) -> AnyArray:
     """Normal numbers of standard deviation ``sqrt(2 / fan_in)`` (He et al., 2015)."""
     weight = rng.standard_normal(shape, dtype=dtype)
     weight *= (2 / fan_in) ** 0.5

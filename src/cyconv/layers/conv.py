@@ -1,8 +1,13 @@
 """Conv2d and ConvTranspose2d."""
 
+from typing import Self
+
 import numpy as np
+import numpy.typing as npt
 
 from .. import _checks, _window, functional
+from .._types import AnyArray, Array, Float, GradInput, IntOrPair, Padding, Pair, Shape
+from .._window import Window
 from .base import Layer, he_normal
 
 
@@ -38,18 +43,18 @@ class Conv2d(Layer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+        bias: bool = True,
         *,
-        dtype=np.float32,
-        rng=None,
-    ):
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         super().__init__()
         in_channels = _checks.integer("Conv2d", "in_channels", in_channels, 1)
         out_channels = _checks.integer("Conv2d", "out_channels", out_channels, 1)
@@ -65,7 +70,15 @@ class Conv2d(Layer):
         )
 
     @classmethod
-    def from_weight(cls, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    def from_weight(
+        cls,
+        weight: Array[Float],
+        bias: Array[Float] | None = None,
+        stride: IntOrPair = 1,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
+        groups: int = 1,
+    ) -> Self:
         """A layer around existing arrays, which it shares with the caller where it can.
 
         Parameters
@@ -89,7 +102,15 @@ class Conv2d(Layer):
         layer._set(weight, bias, stride, padding, dilation, groups)
         return layer
 
-    def _set(self, weight, bias, stride, padding, dilation, groups):
+    def _set(
+        self,
+        weight: AnyArray,
+        bias: AnyArray | None,
+        stride: IntOrPair,
+        padding: Padding,
+        dilation: IntOrPair,
+        groups: int,
+    ) -> None:
         self._parameter("weight", weight)
         if bias is not None:
             self._parameter("bias", bias)
@@ -102,23 +123,23 @@ class Conv2d(Layer):
         self.groups = groups
         self.window((1, 1))  # rejects a bad padding now, not at the first forward
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding!r}, dilation={self.dilation}, groups={self.groups}, "
             f"bias={'bias' in self.params})"
         )
 
-    def window(self, image_size):
+    def window(self, image_size: Shape) -> Window:
         """The parsed geometry over an image of (H, W)."""
         return _window.parse("Conv2d", image_size, self.kernel_size, self.stride, self.padding, self.dilation)
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         _, H, W = _checks.image_volume("Conv2d", input_shape)
         _checks.volume("Conv2d", self, input_shape, (self.in_channels,))
         return (self.out_channels, *_checks.output_size("Conv2d", self.window((H, W)), H, W))
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         output = functional.conv2d(
             input,
             self.params["weight"],
@@ -131,7 +152,7 @@ class Conv2d(Layer):
         self._keep(input)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         (input,) = self._kept()
         grad_input, grad_weight, grad_bias = functional.conv2d_backward(
             grad_output,
@@ -178,19 +199,19 @@ class ConvTranspose2d(Layer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        output_padding=0,
-        groups=1,
-        bias=True,
-        dilation=1,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: IntOrPair,
+        stride: IntOrPair = 1,
+        padding: IntOrPair | tuple[Pair, Pair] = 0,
+        output_padding: IntOrPair = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: IntOrPair = 1,
         *,
-        dtype=np.float32,
-        rng=None,
-    ):
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         super().__init__()
         name = "ConvTranspose2d"
         self.in_channels = _checks.integer(name, "in_channels", in_channels, 1)
@@ -211,36 +232,36 @@ class ConvTranspose2d(Layer):
             self._parameter("bias", np.zeros(out_channels, dtype))
         self.window((1, 1))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"ConvTranspose2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, "
             f"stride={self.stride}, padding={self.padding!r}, output_padding={self.output_padding}, "
             f"groups={self.groups}, dilation={self.dilation}, bias={'bias' in self.params})"
         )
 
-    def window(self, image_size):
+    def window(self, image_size: Shape) -> Window:
         """The parsed geometry of the convolution that this one transposes."""
         return _window.parse(
             "ConvTranspose2d", image_size, self.kernel_size, self.stride, self.padding, self.dilation
         )
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         _, H, W = _checks.image_volume("ConvTranspose2d", input_shape)
         _checks.volume("ConvTranspose2d", self, input_shape, (self.in_channels,))
         size = _checks.transposed_output("ConvTranspose2d", self.window((H, W)), H, W, self.output_padding)
         return (self.out_channels, *size)
 
-    def _geometry(self):
+    def _geometry(self) -> tuple[Pair, IntOrPair | tuple[Pair, Pair], Pair, int, Pair]:
         return self.stride, self.padding, self.output_padding, self.groups, self.dilation
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         output = functional.conv_transpose2d(
             input, self.params["weight"], self.params.get("bias"), *self._geometry()
         )
         self._keep(input)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         (input,) = self._kept()
         grad_input, grad_weight, grad_bias = functional.conv_transpose2d_backward(
             grad_output, input, self.params["weight"], *self._geometry(), needs_input_grad=needs_input_grad

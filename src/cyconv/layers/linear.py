@@ -3,8 +3,10 @@
 import math
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _checks, functional
+from .._types import Array, Float, GradInput, Shape
 from .base import Layer, he_normal
 from .conv import Conv2d
 
@@ -31,7 +33,15 @@ class Linear(Layer):
         Arguments of the wrong kind or value.
     """
 
-    def __init__(self, in_features, out_features, bias=True, *, dtype=np.float32, rng=None):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+        rng: np.random.Generator | None = None,
+    ) -> None:
         super().__init__()
         self.in_features = _checks.integer("Linear", "in_features", in_features, 1)
         self.out_features = _checks.integer("Linear", "out_features", out_features, 1)
@@ -41,19 +51,19 @@ class Linear(Layer):
         if _checks.flag("Linear", "bias", bias):
             self._parameter("bias", np.zeros(out_features, dtype))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features}, bias={'bias' in self.params})"
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         _checks.volume("Linear", self, input_shape[-1:], (self.in_features,))
         return (*input_shape[:-1], self.out_features)
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         output = functional.linear(input, self.params["weight"], self.params.get("bias"))
         self._keep(input)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         (input,) = self._kept()
         grad_input, grad_weight, grad_bias = functional.linear_backward(
             grad_output, input, self.params["weight"], needs_input_grad=needs_input_grad
@@ -61,7 +71,7 @@ class Linear(Layer):
         self._fill_grads(weight=grad_weight, bias=grad_bias)
         return grad_input
 
-    def to_conv2d(self, input_shape):
+    def to_conv2d(self, input_shape: Shape) -> Conv2d:
         """The convolution that computes this layer on a whole (C, H, W) volume.
 
         Its filters are exactly as large as the volume (F = H, P = 0, S = 1, K = out_features), so on that
@@ -92,17 +102,17 @@ class Linear(Layer):
 class Flatten(Layer):
     """(N, C, H, W) -> (N, C*H*W); a single image (C, H, W) -> (C*H*W,)."""
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         return (math.prod(input_shape),)
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         (input,) = _checks.arrays("Flatten", input=input)
         batched = input.ndim not in (0, 1, 3)
         output = input.reshape(input.shape[0], math.prod(input.shape[1:])) if batched else input.reshape(-1)
         self._keep(input.shape, output.shape)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         input_shape, output_shape = self._kept()
         (grad_output,) = _checks.arrays("Flatten", grad_output=grad_output)
         _checks.same_shape("Flatten", "grad_output", grad_output, output_shape, "the output of forward")

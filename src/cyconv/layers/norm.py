@@ -1,8 +1,10 @@
 """BatchNorm2d."""
 
 import numpy as np
+import numpy.typing as npt
 
 from .. import _backend, _checks
+from .._types import Array, Float, GradInput, Shape
 from .base import Layer
 
 
@@ -37,7 +39,14 @@ class BatchNorm2d(Layer):
     Ioffe and Szegedy, "Batch Normalization", 2015; details as ``torch.nn.BatchNorm2d``.
     """
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1, *, dtype=np.float32):
+    def __init__(
+        self,
+        num_features: int,
+        eps: float = 1e-5,
+        momentum: float = 0.1,
+        *,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
         super().__init__()
         self.num_features = _checks.integer("BatchNorm2d", "num_features", num_features, 1)
         self.eps = _checks.number("BatchNorm2d", "eps", eps, 0)
@@ -49,16 +58,16 @@ class BatchNorm2d(Layer):
         self.buffers["running_var"] = np.ones(num_features, dtype)
         self.buffers["num_batches_tracked"] = np.zeros((), np.int64)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"BatchNorm2d({self.num_features}, eps={self.eps}, momentum={self.momentum})"
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         _checks.volume(
             "BatchNorm2d", self, _checks.image_volume("BatchNorm2d", input_shape), (self.num_features,)
         )
         return tuple(input_shape)
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         mean, var = self.buffers["running_mean"], self.buffers["running_var"]
         input, weight, bias, mean, var = _checks.arrays(
             "BatchNorm2d",
@@ -78,7 +87,7 @@ class BatchNorm2d(Layer):
         self._keep(images, mean, inverse, single)
         return output[0] if single else output
 
-    def _batch_statistics(self, images):
+    def _batch_statistics(self, images: Array[Float]) -> tuple[Array[Float], Array[Float]]:
         """Mean and biased variance of this batch; the running ones move towards them."""
         count = images.size // images.shape[1]
         _checks.batch_statistics("BatchNorm2d", count)
@@ -90,14 +99,14 @@ class BatchNorm2d(Layer):
         self.buffers["num_batches_tracked"] += 1
         return mean, var
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         images, mean, inverse, single = self._kept()
         grad_output, weight = _checks.arrays(
             "BatchNorm2d", grad_output=grad_output, weight=self.params["weight"]
         )
         shape = images.shape[1:] if single else images.shape
         _checks.same_shape("BatchNorm2d", "grad_output", grad_output, shape, "the output of forward")
-        grad_input = np.empty_like(images) if needs_input_grad else None
+        grad_input: GradInput[Float] = np.empty_like(images) if needs_input_grad else None
         grad_weight, grad_bias = np.empty((2, self.num_features), images.dtype)
         _backend.kernels.batch_norm_backward(
             grad_output.reshape(images.shape), images, mean, inverse, weight, grad_input, grad_weight, grad_bias

@@ -3,13 +3,22 @@
 import numpy as np
 
 from .. import _checks, _window, functional
+from .._types import Array, Float, IntOrPair, Padding, Pair, Shape
+from .._window import Window
 from .base import Layer
 
 
 class _Pool2d(Layer):
     """What the two windowed poolings share: the window and the output's shape."""
 
-    def __init__(self, kernel_size, stride, padding, dilation, ceil_mode):
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None,
+        padding: Padding,
+        dilation: IntOrPair,
+        ceil_mode: bool,
+    ) -> None:
         super().__init__()
         name = type(self).__name__
         self.kernel_size = _checks.pair(name, "kernel_size", kernel_size, 1)
@@ -19,13 +28,13 @@ class _Pool2d(Layer):
         self.padding = padding
         _checks.pool_padding(name, self.window((1, 1)))
 
-    def window(self, image_size):
+    def window(self, image_size: Shape) -> Window:
         """The parsed geometry over an image of (H, W)."""
         return _window.parse(
             type(self).__name__, image_size, self.kernel_size, self.stride, self.padding, self.dilation
         )
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         name = type(self).__name__
         C, H, W = _checks.image_volume(name, input_shape)
         return (C, *_checks.output_size(name, self.window((H, W)), H, W, self.ceil_mode))
@@ -48,16 +57,23 @@ class MaxPool2d(_Pool2d):
         Arguments of the wrong kind or value.
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, dilation=1, ceil_mode=False):
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: Padding = 0,
+        dilation: IntOrPair = 1,
+        ceil_mode: bool = False,
+    ) -> None:
         super().__init__(kernel_size, stride, padding, dilation, ceil_mode)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"MaxPool2d(kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}, "
             f"dilation={self.dilation}, ceil_mode={self.ceil_mode})"
         )
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         geometry = (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode)
         if not self.training:
             return functional.max_pool2d(input, *geometry)
@@ -65,7 +81,7 @@ class MaxPool2d(_Pool2d):
         self._keep(indices, input.shape)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> Array[Float]:
         indices, input_shape = self._kept()
         return functional.max_pool2d_backward(grad_output, indices, input_shape)
 
@@ -87,25 +103,32 @@ class AvgPool2d(_Pool2d):
         Arguments of the wrong kind or value.
     """
 
-    def __init__(self, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True):
+    def __init__(
+        self,
+        kernel_size: IntOrPair,
+        stride: IntOrPair | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
         super().__init__(kernel_size, stride, padding, 1, ceil_mode)
         self.count_include_pad = _checks.flag("AvgPool2d", "count_include_pad", count_include_pad)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"AvgPool2d(kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding!r}, "
             f"ceil_mode={self.ceil_mode}, count_include_pad={self.count_include_pad})"
         )
 
-    def _geometry(self):
+    def _geometry(self) -> tuple[Pair, Pair, Padding, bool, bool]:
         return self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         output = functional.avg_pool2d(input, *self._geometry())
         self._keep(input.shape)
         return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> Array[Float]:
         (input_shape,) = self._kept()
         return functional.avg_pool2d_backward(grad_output, input_shape, *self._geometry())
 
@@ -113,16 +136,17 @@ class AvgPool2d(_Pool2d):
 class GlobalAvgPool2d(Layer):
     """Mean of each whole plane: (N, C, H, W) -> (N, C, 1, 1)."""
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         return (_checks.image_volume("GlobalAvgPool2d", input_shape)[0], 1, 1)
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         (input,) = _checks.arrays("GlobalAvgPool2d", input=input)
         _checks.images("GlobalAvgPool2d", "input", input)
         self._keep(input.shape)
-        return input.mean(axis=(-2, -1), keepdims=True)
+        output: Array[Float] = input.mean(axis=(-2, -1), keepdims=True)
+        return output
 
-    def backward(self, grad_output, *, needs_input_grad=True):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> Array[Float]:
         (input_shape,) = self._kept()
         (grad_output,) = _checks.arrays("GlobalAvgPool2d", grad_output=grad_output)
         shape = (*input_shape[:-2], 1, 1)

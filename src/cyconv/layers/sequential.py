@@ -1,8 +1,11 @@
 """Sequential: layers one after another."""
 
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
+from typing import Literal, Self, overload
 
 from .. import _checks
+from .._types import AnyArray, Array, Arrays, Float, Shape
 from .base import Layer
 
 
@@ -24,43 +27,47 @@ class Sequential(Layer):
         An argument that is no layer.
     """
 
-    def __init__(self, *layers):
+    def __init__(self, *layers: Layer) -> None:
         self.layers = [_checks.layer("Sequential", layer, Layer) for layer in layers]
         self.training = True
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.layers)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
 
-    def __getitem__(self, index):
+    @overload
+    def __getitem__(self, index: int) -> Layer: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+    def __getitem__(self, index: int | slice) -> Layer:
         if not isinstance(index, slice):
             return self.layers[index]
         part = Sequential(*self.layers[index])
         part.training = self.training
         return part
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         lines = [f"  ({i}): " + repr(layer).replace("\n", "\n  ") for i, layer in enumerate(self.layers)]
         return "\n".join(["Sequential(", *lines, ")"])
 
     @property
-    def params(self):
+    def params(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
         """All parameters, by name."""
         return self._collected("params")
 
     @property
-    def grads(self):
+    def grads(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
         """All gradients, by name."""
         return self._collected("grads")
 
     @property
-    def buffers(self):
+    def buffers(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
         """All buffers, by name."""
         return self._collected("buffers")
 
-    def _collected(self, kind):
+    def _collected(self, kind: Literal["params", "grads", "buffers"]) -> Mapping[str, AnyArray]:
         # read-only: an assignment here would be lost, write into the arrays instead
         named = {
             f"{i}.{key}": array
@@ -69,30 +76,30 @@ class Sequential(Layer):
         }
         return MappingProxyType(named)
 
-    def _state(self):
+    def _state(self) -> Arrays:
         return {
             f"{i}.{key}": array
             for i, layer in enumerate(self.layers)
             for key, array in layer._state().items()
         }
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         for layer in self.layers:
             input_shape = layer.output_shape(input_shape)
         return tuple(input_shape)
 
-    def train(self, mode=True):
+    def train(self, mode: bool = True) -> Self:
         self.training = _checks.flag("Sequential.train", "mode", mode)
         for layer in self.layers:
             layer.train(mode)
         return self
 
-    def forward(self, input):
+    def forward(self, input: Array[Float]) -> Array[Float]:
         for layer in self.layers:
             input = layer.forward(input)
         return input
 
-    def backward(self, grad_output, *, needs_input_grad=False):
+    def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = False) -> Array[Float] | None:
         """Gradients of all layers; the input's own only with `needs_input_grad`, else None."""
         for i in reversed(range(len(self.layers))):
             wanted = needs_input_grad or i > 0

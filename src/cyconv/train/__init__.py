@@ -21,7 +21,7 @@ class Diverged(Exception):
     """The loss is no longer a number: one line on standard error, exit status 1."""
 
 
-def require(*modules):
+def require(*modules: str) -> None:
     """Raise TrainError, before any work is done, when a module of the ``train`` extra is missing."""
     missing = [EXTRAS[module] for module in modules if find_spec(module) is None]
     if missing:

@@ -8,10 +8,12 @@ predecessor atomically, so that whatever happens one good checkpoint remains.
 import json
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import cyconv
+from cyconv._types import Arrays
 
 from . import TrainError
 
@@ -42,14 +44,14 @@ class Run:
     model: cyconv.Sequential
     optimizer: cyconv.Adam
     rng: np.random.Generator  # also that of the model's initialisation and dropout
-    history: list = field(default_factory=list)
+    history: list[dict[str, Any]] = field(default_factory=list)
     epochs_saved: int = 0
 
     @property
-    def epochs_done(self):
+    def epochs_done(self) -> int:
         return len(self.history)
 
-    def save(self, directory):
+    def save(self, directory: Path) -> None:
         """Write the checkpoint of the last completed epoch."""
         about = {
             "format": FORMAT,
@@ -63,7 +65,7 @@ class Run:
         cyconv.save(state, Path(directory) / CHECKPOINT)
         self.epochs_saved = self.epochs_done
 
-    def restore(self, state, about):
+    def restore(self, state: Arrays, about: dict[str, Any]) -> None:
         """Continue from what `read` returned; the model and the optimizer are those of its settings."""
         self.model.load_state_dict(_under("model/", state))
         self.optimizer.load_state_dict(_under("optimizer/", state))
@@ -72,7 +74,7 @@ class Run:
         self.epochs_saved = self.epochs_done
 
 
-def read(directory):
+def read(directory: Path) -> tuple[Arrays, dict[str, Any]]:
     """Read a checkpoint.
 
     Returns
@@ -105,10 +107,11 @@ def read(directory):
     return state, about
 
 
-def _settings(written):
+def _settings(written: dict[str, Any]) -> Settings:
     """The Settings of a checkpoint; ValueError where one is of another kind, or no run could have it."""
     settings = Settings(**written)
-    wrong = [f.name for f in fields(Settings) if not isinstance(getattr(settings, f.name), f.type)]
+    types: dict[str, Any] = {f.name: f.type for f in fields(Settings)}
+    wrong = [name for name, kind in types.items() if not isinstance(getattr(settings, name), kind)]
     if not wrong:
         least = {"epochs": 1, "batch_size": 1, "seed": 0}
         wrong = [name for name, minimum in least.items() if getattr(settings, name) < minimum]
@@ -119,7 +122,7 @@ def _settings(written):
     return settings
 
 
-def _check_history(history):
+def _check_history(history: Any) -> None:
     """A list with a record of numbers for each epoch."""
     names = {"epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"}
     for record in history if isinstance(history, list) else [None]:
@@ -129,5 +132,5 @@ def _check_history(history):
             raise ValueError("its history has values that are no numbers")
 
 
-def _under(prefix, state):
+def _under(prefix: str, state: Arrays) -> Arrays:
     return {name.removeprefix(prefix): array for name, array in state.items() if name.startswith(prefix)}

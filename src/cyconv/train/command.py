@@ -1,22 +1,25 @@
 """``cyconv train``: options -> checks -> run -> pictures; nothing is written before all checks passed."""
 
+import argparse
 import os
 import shlex
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import cyconv
 from cyconv import models
+from cyconv._types import Arrays
 
 from . import Diverged, TrainError, checkpoint, data, loop, pictures, progress, require
 
 MODELS = ("small_vgg", "lenet", "cifar10_convnet")
 FILES = (checkpoint.CHECKPOINT, loop.WEIGHTS, loop.HISTORY, *pictures.NAMES)
 
-DEFAULTS = {  # by the name of the data set
+DEFAULTS: dict[str, dict[str, Any]] = {  # by the name of the data set
     "digits": {"epochs": 10, "batch_size": 32, "lr": 2e-3},
     "idx": {"epochs": 3, "batch_size": 64, "lr": 1e-3},
     "fashion-mnist": {"epochs": 3, "batch_size": 64, "lr": 1e-3},
@@ -24,7 +27,7 @@ DEFAULTS = {  # by the name of the data set
 }
 
 
-def run(options):
+def run(options: argparse.Namespace) -> int:
     """Do what the parsed options of ``cyconv train`` ask for.
 
     Parameters
@@ -51,14 +54,14 @@ def run(options):
     choose_backend(options, about)
     dataset, settings = choose_settings(options, about)
     training = new_run(settings, dataset)
-    if options.resume:
+    if state is not None and about is not None:
         continue_run(training, state, about, output)
     print(describe(training, dataset), flush=True)
     prepare_output(output, options.resume)
     return carry_out(training, dataset, output)
 
 
-def check_output(output, overwrite):
+def check_output(output: Path, overwrite: bool) -> None:
     """Refuse a directory that already holds a run, unless it may be overwritten."""
     if output.exists() and not output.is_dir():
         raise TrainError(f"{output}: expected a directory for --output, got a file")
@@ -70,14 +73,14 @@ def check_output(output, overwrite):
         )
 
 
-def prepare_output(output, resume):
+def prepare_output(output: Path, resume: bool) -> None:
     """Make the directory; when a new run begins, remove what an older one left there."""
     output.mkdir(parents=True, exist_ok=True)
     for name in () if resume else FILES:
         (output / name).unlink(missing_ok=True)
 
 
-def choose_backend(options, about):
+def choose_backend(options: argparse.Namespace, about: dict[str, Any] | None) -> None:
     """Threads and kernels as asked for; a resumed run keeps its backend."""
     name = options.backend or (about["settings"].backend if about else None)
     if name and name != cyconv.backend:
@@ -92,7 +95,9 @@ def choose_backend(options, about):
         raise TrainError(f"--threads {options.threads}: {error}") from None
 
 
-def choose_settings(options, about):
+def choose_settings(
+    options: argparse.Namespace, about: dict[str, Any] | None
+) -> tuple[data.Dataset, checkpoint.Settings]:
     """-> the data set, and the Settings from the options, the checkpoint and the defaults."""
     old = about["settings"] if about else None
     seed = options.seed if options.seed is not None else old.seed if old else 0
@@ -100,7 +105,7 @@ def choose_settings(options, about):
     dataset = data.load(directory, seed)
     default = DEFAULTS[dataset.name] | {"model": MODELS[0]} if not old else vars(old)
 
-    def choose(name):
+    def choose(name: str) -> Any:
         given = getattr(options, name)
         return default[name] if given is None else given
 
@@ -122,7 +127,7 @@ def choose_settings(options, about):
     return dataset, settings
 
 
-def compare_settings(old, new):
+def compare_settings(old: checkpoint.Settings, new: checkpoint.Settings) -> None:
     """A resumed run continues exactly, so only the place of the data and the number of epochs may change."""
     for name in ("model", "batch_size", "lr", "seed", "backend"):
         was, now = getattr(old, name), getattr(new, name)
@@ -137,7 +142,7 @@ def compare_settings(old, new):
         raise TrainError(f"--resume: the run was begun with other data ({was}), got {now}")
 
 
-def new_run(settings, dataset):
+def new_run(settings: checkpoint.Settings, dataset: data.Dataset) -> checkpoint.Run:
     """The model with its first weights, its optimizer and the one random generator of the run."""
     rng = np.random.default_rng([settings.seed, 1])  # not the generator that split the digits
     build = getattr(models, settings.model)
@@ -149,7 +154,7 @@ def new_run(settings, dataset):
     return checkpoint.Run(settings, model, cyconv.Adam(model, settings.lr), rng)
 
 
-def continue_run(training, state, about, output):
+def continue_run(training: checkpoint.Run, state: Arrays, about: dict[str, Any], output: Path) -> None:
     """Put a new run where the checkpoint left off."""
     try:
         training.restore(state, about)
@@ -163,7 +168,7 @@ def continue_run(training, state, about, output):
         )
 
 
-def describe(training, dataset):
+def describe(training: checkpoint.Run, dataset: data.Dataset) -> str:
     """Two lines: the data; the model and how it is trained."""
     settings, N, N_test = training.settings, len(dataset.train_images), len(dataset.test_images)
     shape = "x".join(map(str, dataset.input_shape))
@@ -177,7 +182,7 @@ def describe(training, dataset):
     )
 
 
-def carry_out(training, dataset, output):
+def carry_out(training: checkpoint.Run, dataset: data.Dataset, output: Path) -> int:
     """Train and draw; end with one line whatever happens -> exit status."""
     begin = time.perf_counter()
     again = f"cyconv train --resume --output {shlex.quote(str(output))}"
@@ -200,14 +205,14 @@ def carry_out(training, dataset, output):
     return 0
 
 
-def kept(training, output):
+def kept(training: checkpoint.Run, output: Path) -> str:
     """What a run that ended early leaves."""
     if not training.epochs_saved:
         return "no epoch was finished"
     return f"epoch {training.epochs_saved} of {training.settings.epochs} is kept in {output}{os.sep}"
 
 
-def stop(status, message):
+def stop(status: int, message: str) -> int:
     """One line on standard error."""
     print(f"cyconv train: {message}", file=sys.stderr)
     return status

@@ -17,8 +17,12 @@ import zlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
+
+from cyconv._types import Array, Indices, Shape
 
 from . import TrainError, require
 
@@ -49,6 +53,9 @@ FASHION_CLASSES = (
 FASHION_LABELS_CRC32 = 0x2ED6E46A  # of the 60,000 training labels: no directory name to trust
 
 
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+
+
 class DataError(TrainError):
     """A file that is missing, truncated or wrong; the message names it and what was expected."""
 
@@ -58,19 +65,19 @@ class Dataset:
     """Images as they are stored, ``(N, C, H, W)`` uint8, and labels ``(N,)`` int64."""
 
     name: str
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    class_names: tuple
+    train_images: Bytes
+    train_labels: Indices
+    test_images: Bytes
+    test_labels: Indices
+    class_names: tuple[str, ...]
 
     @property
-    def input_shape(self):
+    def input_shape(self) -> Shape:
         """``(C, H, W)``."""
         return self.train_images.shape[1:]
 
     @cached_property
-    def checksum(self):
+    def checksum(self) -> int:
         """CRC-32 of every byte: tells a resumed run whether this is the data it began with."""
         crc = 0
         for array in (self.train_images, self.train_labels, self.test_images, self.test_labels):
@@ -78,9 +85,9 @@ class Dataset:
         return crc
 
     @cached_property
-    def statistics(self):
+    def statistics(self) -> tuple[Array[np.float32], Array[np.float32]]:
         """Mean and standard deviation of each channel of the training images, ``(C, 1, 1)`` float32."""
-        total, squares = 0.0, 0.0
+        total, squares = np.zeros(1), np.zeros(1)
         for start in range(0, len(self.train_images), 1000):
             pixels = self.train_images[start : start + 1000].astype(np.float64)
             total = total + pixels.sum(axis=(0, 2, 3))
@@ -91,13 +98,13 @@ class Dataset:
         std[std == 0] = 1  # a constant channel is left constant
         return tuple(each.astype(np.float32).reshape(-1, 1, 1) for each in (mean, std))
 
-    def normalise(self, images):
+    def normalise(self, images: Bytes) -> Array[np.float32]:
         """uint8 images -> float32 with the training set's mean 0 and standard deviation 1."""
         mean, std = self.statistics
         return (images - mean) / std  # uint8 - float32 is float32
 
 
-def load(directory, seed):
+def load(directory: str | Path | None, seed: int) -> Dataset:
     """Read the data set in ``directory``, or the embedded digits when it is None.
 
     Parameters
@@ -145,7 +152,7 @@ def load(directory, seed):
     )
 
 
-def load_digits(seed):
+def load_digits(seed: int) -> Dataset:
     """scikit-learn's 1,797 digits of 8x8 pixels; a fifth, chosen by the seed, is held out."""
     require("sklearn")
     from sklearn.datasets import load_digits as embedded
@@ -158,7 +165,7 @@ def load_digits(seed):
     return Dataset("digits", images[train], labels[train], images[test], labels[test], DIGITS)
 
 
-def load_idx(directory):
+def load_idx(directory: Path) -> Dataset:
     """MNIST-style data: four IDX files of 10 classes, each compressed by gzip or not."""
     train_images, train_labels, test_images, test_labels = (_idx_path(directory, name) for name in IDX_FILES)
     images, labels = _read_idx_pair(train_images, train_labels)
@@ -168,12 +175,12 @@ def load_idx(directory):
             f"{test_images}: expected images of {_size(images)} as in {train_images.name}, "
             f"got {_size(images_of_test)}"
         )
-    is_fashion = zlib.crc32(labels.astype(np.uint8)) == FASHION_LABELS_CRC32
+    is_fashion = zlib.crc32(labels.astype(np.uint8).tobytes()) == FASHION_LABELS_CRC32
     name, classes = ("fashion-mnist", FASHION_CLASSES) if is_fashion else ("idx", DIGITS)
     return Dataset(name, images, labels, images_of_test, labels_of_test, classes)
 
 
-def load_cifar10(directory):
+def load_cifar10(directory: Path) -> Dataset:
     """CIFAR-10: five training batches and one test batch of 3,073-byte records."""
     *training, test = (_read_cifar10_batch(directory / name) for name in CIFAR10_FILES)
     for name, batch in zip(CIFAR10_FILES[:5], training, strict=True):
@@ -187,13 +194,13 @@ def load_cifar10(directory):
     return Dataset("cifar10", images, labels, *_split_records(test), CIFAR10_CLASSES)
 
 
-def _idx_path(directory, name):
+def _idx_path(directory: Path, name: str) -> Path:
     """The plain file, or the gzipped one when only that is there."""
     plain, gzipped = directory / name, directory / f"{name}.gz"
     return gzipped if gzipped.exists() and not plain.exists() else plain
 
 
-def _read_idx_pair(images_path, labels_path):
+def _read_idx_pair(images_path: Path, labels_path: Path) -> tuple[Bytes, Indices]:
     """-> images (N, 1, H, W) uint8, labels (N,) int64."""
     images, labels = _read_idx(images_path, 3), _read_idx(labels_path, 1)
     if len(labels) != len(images):
@@ -205,7 +212,7 @@ def _read_idx_pair(images_path, labels_path):
     return images[:, np.newaxis], labels.astype(np.int64)
 
 
-def _read_idx(path, ndim):
+def _read_idx(path: Path, ndim: int) -> Bytes:
     """The array of unsigned bytes with ``ndim`` axes in an IDX file."""
     content = _read(path)
     magic = bytes([0, 0, 0x08, ndim])  # 0x08: unsigned bytes
@@ -233,7 +240,7 @@ def _read_idx(path, ndim):
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
-def _read_cifar10_batch(path):
+def _read_cifar10_batch(path: Path) -> Bytes:
     """The records of one batch, ``(N, 3073)`` uint8."""
     content = _read(path)
     if not content or len(content) % CIFAR10_RECORD:
@@ -246,18 +253,18 @@ def _read_cifar10_batch(path):
     return records
 
 
-def _split_records(records):
+def _split_records(records: Bytes) -> tuple[Bytes, Indices]:
     return records[:, 1:].reshape(-1, 3, 32, 32), records[:, 0].astype(np.int64)
 
 
-def _check_labels(path, labels):
+def _check_labels(path: Path, labels: Bytes) -> None:
     """Ten classes: every label is 0 to 9."""
     if labels.max() > 9:
         position = int(np.argmax(labels > 9))
         raise DataError(f"{path}: expected labels 0 to 9, got {labels[position]} at position {position}")
 
 
-def _read(path):
+def _read(path: Path) -> bytes:
     """The content of a file, decompressed when it begins as gzip does, whatever its name."""
     try:
         content = path.read_bytes()
@@ -273,5 +280,5 @@ def _read(path):
         raise DataError(f"{path}: expected a readable file, got: {error.strerror}") from None
 
 
-def _size(images):
+def _size(images: Bytes) -> str:
     return "x".join(map(str, images.shape[2:]))

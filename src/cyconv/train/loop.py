@@ -7,12 +7,17 @@ import platform
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import cyconv
+from cyconv._types import Array, Indices
 
 from . import Diverged
+from .checkpoint import Run
+from .data import Dataset
+from .progress import Bar, Lines
 
 WEIGHTS = "weights.npz"
 HISTORY = "history.json"
@@ -20,7 +25,7 @@ EVALUATION_BATCH = 256
 LR_DECAY = 0.5
 
 
-def train(run, dataset, directory, progress):
+def train(run: Run, dataset: Dataset, directory: Path, progress: Bar | Lines) -> Indices:
     """Train until ``run.settings.epochs`` epochs are done; after each one everything is on disk.
 
     Parameters
@@ -54,7 +59,7 @@ def train(run, dataset, directory, progress):
     return evaluate(run.model, dataset)[2]
 
 
-def run_epoch(run, dataset, progress):
+def run_epoch(run: Run, dataset: Dataset, progress: Bar | Lines) -> dict[str, Any]:
     """One pass over the training images in a new order, and one over the test images -> its record."""
     epoch, settings = run.epochs_done, run.settings
     begin = time.perf_counter()
@@ -78,7 +83,7 @@ def run_epoch(run, dataset, progress):
     }
 
 
-def train_epoch(run, dataset, progress):
+def train_epoch(run: Run, dataset: Dataset, progress: Bar | Lines) -> tuple[float, float]:
     """-> loss and accuracy over the epoch, each batch measured before its step."""
     N = len(dataset.train_images)
     order = run.rng.permutation(N)
@@ -96,7 +101,7 @@ def train_epoch(run, dataset, progress):
     return total_loss / N, correct / N
 
 
-def train_batch(run, images, labels):
+def train_batch(run: Run, images: Array[np.float32], labels: Indices) -> tuple[float, int]:
     """One step of the optimizer -> mean loss, number of right predictions."""
     logits = run.model.forward(images)
     loss, grad_logits = cyconv.softmax_cross_entropy(logits, labels)
@@ -105,7 +110,7 @@ def train_batch(run, images, labels):
     return float(loss), int(np.count_nonzero(logits.argmax(axis=1) == labels))
 
 
-def evaluate(model, dataset):
+def evaluate(model: cyconv.Sequential, dataset: Dataset) -> tuple[float, float, Indices]:
     """Loss, accuracy and predictions over the test images, in eval mode and a batch at a time.
 
     Returns
@@ -127,7 +132,7 @@ def evaluate(model, dataset):
     return total_loss / N, accuracy, predictions
 
 
-def write_results(run, dataset, directory):
+def write_results(run: Run, dataset: Dataset, directory: Path) -> None:
     """The weights, and history.json: settings, data, versions, one record per epoch."""
     run.model.save(Path(directory) / WEIGHTS)
     mean, std = dataset.statistics
@@ -152,7 +157,7 @@ def write_results(run, dataset, directory):
     write_text(Path(directory) / HISTORY, json.dumps(history, indent=1) + "\n")
 
 
-def write_text(path, text):
+def write_text(path: Path, text: str) -> None:
     """Replace a file atomically."""
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(text, encoding="utf-8")

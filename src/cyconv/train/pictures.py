@@ -5,13 +5,28 @@ state and backend stay as they are; a Figure without a window saves PNG by Agg.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+import cyconv
+from cyconv._types import Indices
+
+from .data import Dataset
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 NAMES = ("curves.png", "filters.png", "mistakes.png", "confusion.png")
 
 
-def write_pictures(directory, model, dataset, history, predictions):
+def write_pictures(
+    directory: Path,
+    model: cyconv.Sequential,
+    dataset: Dataset,
+    history: list[dict[str, Any]],
+    predictions: Indices,
+) -> None:
     """Write the four pictures into a directory."""
     figures = (
         curves(history),
@@ -23,7 +38,7 @@ def write_pictures(directory, model, dataset, history, predictions):
         figure.savefig(Path(directory) / name, dpi=120)
 
 
-def curves(history):
+def curves(history: list[dict[str, Any]]) -> "Figure":
     """Loss and accuracy of each epoch, training and test."""
     figure = _figure(9, 3.6)
     epochs = [record["epoch"] for record in history]
@@ -39,7 +54,7 @@ def curves(history):
     return figure
 
 
-def filters(model):
+def filters(model: cyconv.Sequential) -> "Figure":
     """The filters of the first convolution: in colour for 3 channels, else their mean over channels."""
     weight = next(array for array in model.state_dict().values() if array.ndim == 4)
     C_out, C_in, kernel_h, kernel_w = weight.shape
@@ -51,7 +66,7 @@ def filters(model):
     return grid
 
 
-def mistakes(dataset, predictions, at_most=40):
+def mistakes(dataset: Dataset, predictions: Indices, at_most: int = 40) -> "Figure":
     """Test images with a wrong prediction, spread evenly over all of them."""
     wrong = np.flatnonzero(predictions != dataset.test_labels)
     chosen = wrong[np.linspace(0, len(wrong) - 1, min(at_most, len(wrong))).astype(int)]
@@ -66,13 +81,13 @@ def mistakes(dataset, predictions, at_most=40):
     return grid
 
 
-def confusion_matrix(labels, predictions, num_classes):
+def confusion_matrix(labels: Indices, predictions: Indices, num_classes: int) -> Indices:
     """``matrix[i, j]``: how many test images of class i were taken for class j."""
     flat = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
     return flat.reshape(num_classes, num_classes)
 
 
-def confusion(dataset, predictions):
+def confusion(dataset: Dataset, predictions: Indices) -> "Figure":
     """The confusion matrix, coloured by the share of each true class."""
     names = dataset.class_names
     matrix = confusion_matrix(dataset.test_labels, predictions, len(names))
@@ -90,7 +105,7 @@ def confusion(dataset, predictions):
             axes.text(
                 j,
                 i,
-                count,
+                str(count),
                 ha="center",
                 va="center",
                 fontsize=7,
@@ -99,7 +114,7 @@ def confusion(dataset, predictions):
     return figure
 
 
-def _grid(count, title, columns=8):
+def _grid(count: int, title: str, columns: int = 8) -> "Figure":
     """A figure with ``count`` small axes for images, without ticks."""
     rows = max(1, -(-count // columns))
     figure = _figure(columns, rows * 1.15 + 0.6)
@@ -109,7 +124,7 @@ def _grid(count, title, columns=8):
     return figure
 
 
-def _figure(width, height):
+def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,1 @@
+from cyconv._kernels.kernels_base import *  # noqa: F403
