@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from helpers import LEVELS, Geometry, cases, dtypes, real, using
+from helpers import LEVELS, Geometry, cases, dtypes, real, using, whole
 from test_bits import assert_same_bits
 
+from cyconv import _backend, _window
 from cyconv import functional as F
 
 # Tiles of 4x4 (3x3 kernels) or 2x2 (5x5) outputs: whole, partial and single tiles, several blocks, groups,
@@ -22,6 +23,24 @@ WINOGRAD = {
     "blocks-of-channels-and-filters": Geometry((1, 270, 9, 13), 150, 3, 1, 1),
     "five": Geometry((2, 5, 12, 9), 7, 5, 1, 2),
     "five-asymmetric": Geometry((1, 18, 31, 27), 20, 5, 1, ((4, 0), (1, 3))),
+}
+
+# Lines of padded rows: rows wider and narrower than a block, several strips, passes and blocks of filters, strides
+# (phases), gaps between taps, padding that rows share or that is wider than the kernel.
+IMPLICIT = {
+    "one-output": Geometry((1, 1, 3, 2), 1, (3, 2)),
+    "few-channels": Geometry((2, 3, 40, 37), 12, 3, 1, 1),
+    "wide-rows": Geometry((1, 2, 7, 300), 20, (2, 3), 1, (1, 1)),
+    "narrow-rows": Geometry((3, 5, 30, 4), 18, (3, 2), 1, (1, 0)),
+    "passes-and-blocks": Geometry((1, 70, 13, 19), 150, 3, 1, 1),
+    "large-kernel": Geometry((1, 16, 23, 44), 36, (10, 7), 1, ((2, 1), (1, 0))),
+    "stride": Geometry((2, 9, 31, 45), 7, 3, 2, 1),
+    "strides": Geometry((1, 6, 37, 50), 21, (5, 4), (3, 4), ((2, 0), (1, 3))),
+    "stride-beyond-kernel": Geometry((1, 4, 20, 21), 5, (1, 2), (3, 5)),
+    "dilation": Geometry((1, 8, 33, 29), 24, 3, 1, 4, 4),
+    "dilation-and-stride": Geometry((1, 8, 33, 29), 24, (3, 4), (2, 3), 2, (2, 3)),
+    "groups": Geometry((2, 12, 17, 15), 18, (3, 5), 1, (1, 2), 1, 3),
+    "more-padding-than-kernel": Geometry((1, 3, 9, 8), 4, 2, 1, 5),
 }
 
 
@@ -69,6 +88,51 @@ def test_winograd(geometry, dtype):
 def test_winograd_same_bits(backend, geometry, dtype):
     arrays = geometry.arrays(dtype, real)
     assert_same_bits(lambda: passes(geometry, arrays, "winograd"))
+
+
+def products(geometry, arrays, algorithm):
+    """Forward pass and gradient of the input by one algorithm of the kernels, whatever the cost model says."""
+    grad_output, input, weight, bias = arrays
+    kernels = _backend.kernels
+    window = _window.parse("products", input.shape[2:], *geometry.window)
+    output, grad_input = np.full_like(grad_output, np.nan), np.full_like(input, np.nan)
+    kernels.conv2d_forward(input, weight, bias, window, geometry.groups, algorithm, output)
+    kernels.conv2d_backward_input(grad_output, weight, window, geometry.groups, algorithm, grad_input)
+    return output, grad_input
+
+
+@cases("geometry", IMPLICIT)
+@dtypes
+@pytest.mark.parametrize("algorithm", ["columns", "implicit"])
+def test_products(geometry, dtype, algorithm):
+    """Both ways, exactly: sums of integers have no rounding."""
+    arrays = geometry.arrays(dtype, whole)
+    with using("numpy"):
+        expected = products(geometry, arrays, "auto")
+    for level in LEVELS:
+        with using(level):
+            for result, exact in zip(products(geometry, arrays, algorithm), expected, strict=True):
+                np.testing.assert_array_equal(result, exact, err_msg=level)
+
+
+@cases("geometry", {name: IMPLICIT[name] for name in ("passes-and-blocks", "strides", "groups")})
+def test_implicit_same_bits(backend, geometry):
+    arrays = geometry.arrays(np.float32, real)
+    assert_same_bits(lambda: products(geometry, arrays, "implicit"))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
+@pytest.mark.parametrize("name", ["few-channels", "strides"])
+def test_implicit_not_finite(backend, value, k, name):
+    """Zeros around rows meet a value that is not finite: only where the direct sum has such a term."""
+    for place in (0, 5, -1):
+        arrays = IMPLICIT[name].arrays(np.float32, real)
+        arrays[k].flat[place] = value
+        with np.errstate(invalid="ignore"):
+            direct, chosen = (products(IMPLICIT[name], arrays, algorithm) for algorithm in ("columns", "implicit"))
+        for a, b in zip(direct, chosen, strict=True):
+            np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])

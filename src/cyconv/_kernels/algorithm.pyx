@@ -1,8 +1,10 @@
 # Which algorithm computes a convolution: the only place that chooses.
 
-cdef enum:  # algorithms; the first is a wish alone
+cdef enum:  # algorithms; the first two are wishes alone
     AUTO
+    PRODUCTS   # of columns, made or not
     IM2COL
+    IMPLICIT
     WINOGRAD
     DEPTHWISE
 
@@ -13,27 +15,43 @@ cdef enum:  # passes
 
 
 cdef int c_algorithm(algorithm):
-    """The caller's word, "auto", "im2col" or "winograd", as a number."""
-    return AUTO if algorithm == "auto" else WINOGRAD if algorithm == "winograd" else IM2COL
+    """The caller's word as a number: "auto", "im2col", "winograd"; tests of the kernels say "columns" and "implicit" too."""
+    if algorithm == "auto":
+        return AUTO
+    if algorithm == "winograd":
+        return WINOGRAD
+    return PRODUCTS if algorithm == "im2col" else IMPLICIT if algorithm == "implicit" else IM2COL
 
 
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
-    """The algorithm of one pass, where the caller asked for AUTO, IM2COL or WINOGRAD."""
-    if asked == IM2COL:
-        return IM2COL
-    if asked == AUTO and depthwise_applies(conv):
+    """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
+    cdef bint backward = which == BACKWARD_INPUT
+    cdef bint lines = asked != IM2COL and which != BACKWARD_WEIGHT and implicit_applies(conv, backward, itemsize)
+    cdef double least, cycles
+    cdef int best
+    if asked == AUTO and depthwise_applies(conv) and (conv.M < ROWS or not lines):  # more filters share a load
         return DEPTHWISE
-    if not winograd_applies(conv):
-        return IM2COL
-    if asked == WINOGRAD or winograd_cycles(conv, which, itemsize) < im2col_cycles(conv, itemsize):
+    if asked == WINOGRAD and winograd_applies(conv):
         return WINOGRAD
-    return IM2COL
+    if asked == IMPLICIT and lines:
+        return IMPLICIT
+    least, best = im2col_cycles(conv, itemsize), IM2COL
+    if lines:
+        cycles = implicit_cycles(conv, backward, itemsize)
+        if cycles < least:
+            least, best = cycles, IMPLICIT
+    if asked == AUTO and winograd_applies(conv) and winograd_cycles(conv, which, itemsize) < least:
+        best = WINOGRAD
+    return best
 
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to
 # times of two dozen layers on one Zen 3 (AVX2, float32, one thread); only their ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns
+cdef double LINE = 0.5       # to lay one element of a line, without a stride
+cdef double FACTOR = 0.5     # to pack one weight
+cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double TRANSFORM = 480  # of a vector of tiles: pixels, gradients or outputs
 cdef double WEIGHT = 76      # to transform the weights of one filter and channel
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
@@ -45,6 +63,18 @@ cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the making of the columns."""
     cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
     return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + COLUMN)
+
+
+cdef double implicit_cycles(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+    """Products of vectors, also of the positions between rows; the laying of lines; the packing of both factors."""
+    cdef Implicit s = implicit_sizes(conv, backward, itemsize)
+    cdef const Strip* strip = &s.strip
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, phases = strip.phases_h * strip.phases_w
+    cdef double strips = <double>conv.N * conv.groups * strip.strips
+    cdef double M = s.blocks * round_up(s.filters, ROWS), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
+    cdef double line = LINE if strip.stride_w == 1 else 2 * LINE if strip.stride_w == 2 else 6 * LINE
+    return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
+                     + s.blocks * phases * s.C * s.channel * line + vectors * phases * M * OUTPUT)
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

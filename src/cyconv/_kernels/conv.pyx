@@ -160,6 +160,10 @@ def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward
     if algorithm == DEPTHWISE:
         strip = strip_sizes(&conv, backward, itemsize)
         return strip.table + strip.size
+    cdef Implicit lines
+    if algorithm == IMPLICIT:
+        lines = implicit_sizes(&conv, backward, itemsize)
+        return lines.table + implicit_bytes(&lines, itemsize)
     cdef Winograd filtering
     if algorithm == WINOGRAD:
         filtering = winograd_sizes(&conv, backward, itemsize)

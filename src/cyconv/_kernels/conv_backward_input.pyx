@@ -57,6 +57,8 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         done = depthwise(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
     elif algorithm == WINOGRAD:
         done = winograd(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+    elif algorithm == IMPLICIT:
+        done = implicit(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))

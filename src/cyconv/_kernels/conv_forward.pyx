@@ -49,6 +49,8 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
         done = depthwise(conv, False, input, weight, bias, output)
     elif algorithm == WINOGRAD:
         done = winograd(conv, False, input, weight, bias, output)
+    elif algorithm == IMPLICIT:
+        done = implicit(conv, False, input, weight, bias, output)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))

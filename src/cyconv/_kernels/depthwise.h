@@ -17,6 +17,22 @@ CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrd
         for (; i < count; i++) out[i] = in[i];
 }
 
+/* out[i] = in[2 * i]; `before`: in[-1] may be read. */
+CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count, int before)
+{
+    ptrdiff_t i = 0;
+#if defined(__GNUC__)
+    for (; i + LANES < count; i += LANES)
+        *(PANEL(memory) *)(out + i) = EVEN(*(const PANEL(memory) *)(in + 2 * i), *(const PANEL(memory) *)(in + 2 * i + LANES));
+    if (count >= LANES && (before || count > LANES)) { /* the last vector ends with in[2 * count - 2], and overlaps */
+        const REAL *last = in + 2 * (count - LANES) - 1;
+        *(PANEL(memory) *)(out + count - LANES) = ODD(*(const PANEL(memory) *)last, *(const PANEL(memory) *)(last + LANES));
+        return;
+    }
+#endif
+    for (; i < count; i++) out[i] = in[2 * i];
+}
+
 /* line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL. */
 static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdiff_t stride, ptrdiff_t count, REAL *line)
 {
@@ -27,7 +43,7 @@ static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdif
     for (ptrdiff_t t = 0; t < first; t++) line[t] = 0;
     if (stride == 1) PANEL(copy)(line + first, row + start + first, past - first);
     else if (stride == 2)
-        for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + 2 * t];
+        PANEL(copy_second)(line + first, row + start + 2 * first, past - first, start + 2 * first > 0);
     else
         for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + t * stride];
     for (ptrdiff_t t = past; t < count; t++) line[t] = 0;

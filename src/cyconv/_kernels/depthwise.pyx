@@ -14,6 +14,7 @@ cdef struct Strip:
     Py_ssize_t stride_h, stride_w   # phases of what is read
     Py_ssize_t rows, strips         # rows of outputs of one strip, and how many strips make a plane
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
+    Py_ssize_t shared               # zeros between two rows that both need
     Py_ssize_t sums                 # elements of the outputs of one phase
     Py_ssize_t phases_h, phases_w   # of the outputs
     size_t table                    # bytes of the table of taps, shared by all threads
@@ -31,11 +32,13 @@ cdef inline Py_ssize_t floor_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a // b if a >= 0 else -((-a + b - 1) // b)
 
 
-cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+cdef Strip plane_strip(const Conv* conv, bint backward) noexcept nogil:
+    """Geometry of a whole plane as one strip, before `cut_strip`: `lines` are only those between output and input."""
     cdef Strip s
     cdef const Window* w = &conv.window
     cdef Py_ssize_t reach_h = w.dilation_h * (w.kernel_h - 1), reach_w = w.dilation_w * (w.kernel_w - 1)
-    cdef Py_ssize_t rows, columns, slack = 4 * lanes_of(itemsize)
+    cdef Py_ssize_t columns = ceil_div(conv.W_in, w.stride_w) if backward else conv.W_out
+    memset(&s, 0, sizeof(Strip))
     s.stride_h = s.stride_w = s.phases_h = s.phases_w = 1
     if backward:
         # grad_input[q*stride + a] = sum of weight[i] grad_output[q + e], where e = (a + pad - i*dilation) / stride
@@ -43,18 +46,34 @@ cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcep
         s.top, s.left = -first_shift(w.pad_top, reach_h, w.stride_h), -first_shift(w.pad_left, reach_w, w.stride_w)
         s.lines = s.top + (w.stride_h - 1 + w.pad_top) // w.stride_h
         s.width = s.left + (w.stride_w - 1 + w.pad_left) // w.stride_w
-        rows, columns = ceil_div(conv.H_in, w.stride_h), ceil_div(conv.W_in, w.stride_w)
+        s.rows = ceil_div(conv.H_in, w.stride_h)
     else:
         s.H, s.W, s.stride_h, s.stride_w = conv.H_in, conv.W_in, w.stride_h, w.stride_w
         s.top, s.left = w.pad_top, w.pad_left
         s.lines, s.width = reach_h // w.stride_h, reach_w // w.stride_w
-        rows, columns = conv.H_out, conv.W_out
+        s.rows = conv.H_out
     s.width += columns
-    s.strips = rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
-    s.rows = ceil_div(rows, min(s.strips, rows))
-    s.strips = ceil_div(rows, s.rows)
-    s.lines += s.rows
-    s.phase = round_up(s.lines * s.width + slack, 16)
+    if s.stride_w == 1:  # the zeros after a row are those before the next, as far as rows of outputs stay apart
+        s.shared = max(0, min(s.left, s.width - s.left - s.W, s.width - columns))
+        s.width -= s.shared
+    return s
+
+
+cdef void cut_strip(Strip* s, Py_ssize_t rows, Py_ssize_t slack) noexcept nogil:
+    """Cut a plane into strips of about `rows` rows; full vectors may be read `slack` elements past a line's end."""
+    s.strips = ceil_div(s.rows, rows)
+    rows = ceil_div(s.rows, s.strips)
+    s.strips = ceil_div(s.rows, rows)
+    s.rows = rows
+    s.lines += rows
+    s.phase = round_up(s.lines * s.width + s.shared + slack, 16)
+
+
+cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+    cdef Strip s = plane_strip(conv, backward)
+    cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
+    cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
+    cut_strip(&s, ceil_div(s.rows, min(strips, s.rows)), slack)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
     s.size = round_up(s.size + conv.K * itemsize, 64)
@@ -112,6 +131,8 @@ cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, flo
                 y = (first + r) * s.stride_h + a - s.top
                 lay_row(plane + y * s.W if 0 <= y < s.H else NULL, s.W, b - s.left, s.stride_w, s.width,
                         line + r * s.width)
+            for r in range(s.shared):
+                line[s.lines * s.width + r] = 0
             line += s.phase
 
 

@@ -10,6 +10,7 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
+    bint ends_with_rows(Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_float_product(const float*, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
     void cyconv_double_product(const double*, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
@@ -43,6 +44,18 @@ cdef extern from "vectors.h":
     void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_interleave_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
+    void cyconv_float_pack_filters(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pack_filters(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pack_taps(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*, Py_ssize_t,
+                                float*) noexcept nogil
+    void cyconv_double_pack_taps(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*, Py_ssize_t,
+                                 double*) noexcept nogil
+    void cyconv_float_line_product(const float*, const float*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   int, const float*, int, int, int, float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t, Py_ssize_t, float*, float*) noexcept nogil
+    void cyconv_double_line_product(const double*, const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                    int, const double*, int, int, int, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                    Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
     const int POOL_LINE
     void cyconv_float_pool_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, float*) noexcept nogil
@@ -172,3 +185,32 @@ cdef inline void interleave_row(const floating* lines, Py_ssize_t phase, Py_ssiz
         cyconv_float_interleave_row(lines, phase, stride, count, add, out)
     else:
         cyconv_double_interleave_row(lines, phase, stride, count, add, out)
+
+
+cdef inline void pack_filters(const floating* weight, Py_ssize_t row_length, Py_ssize_t filters, Py_ssize_t taps,
+                              floating* packed) noexcept nogil:
+    if floating is float:
+        cyconv_float_pack_filters(weight, row_length, filters, taps, packed)
+    else:
+        cyconv_double_pack_filters(weight, row_length, filters, taps, packed)
+
+
+cdef inline void pack_taps(const floating* weight, Py_ssize_t row_step, Py_ssize_t channel_step, Py_ssize_t filters,
+                           Py_ssize_t channels, const Py_ssize_t* tap, Py_ssize_t count, floating* packed) noexcept nogil:
+    if floating is float:
+        cyconv_float_pack_taps(weight, row_step, channel_step, filters, channels, tap, count, packed)
+    else:
+        cyconv_double_pack_taps(weight, row_step, channel_step, filters, channels, tap, count, packed)
+
+
+cdef inline void line_product(const floating* packed, const floating* line, const Py_ssize_t* distance, Py_ssize_t taps,
+                              Py_ssize_t filters, Py_ssize_t positions, bint by_rows, const floating* start, bint first, bint last,
+                              bint relu, floating* sums, Py_ssize_t sums_length, Py_ssize_t width, Py_ssize_t W_out,
+                              Py_ssize_t row_step, Py_ssize_t step, Py_ssize_t plane, floating* output,
+                              floating* panel) noexcept nogil:
+    if floating is float:
+        cyconv_float_line_product(packed, line, distance, taps, filters, positions, by_rows, start, first, last, relu, sums,
+                                  sums_length, width, W_out, row_step, step, plane, output, panel)
+    else:
+        cyconv_double_line_product(packed, line, distance, taps, filters, positions, by_rows, start, first, last, relu, sums,
+                                   sums_length, width, W_out, row_step, step, plane, output, panel)

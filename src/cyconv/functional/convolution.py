@@ -45,9 +45,9 @@ def conv2d(
     groups : int
         Input and output channels are divided into so many independent convolutions.
     algorithm : {"auto", "im2col", "winograd"}
-        How it is computed: as products with columns, or (3x3 and 5x5 kernels, stride and dilation 1, padding
-        less than the kernel) by Winograd's minimal filtering, two to three times as fast at a few times the rounding
-        error; "auto" chooses by a cost model. The NumPy backend has one way.
+        How it is computed: as products with columns, made or read in place; or (3x3 and 5x5 kernels, stride and
+        dilation 1, padding less than the kernel) by Winograd's minimal filtering, two to three times as fast at a
+        few times the rounding error; "auto" chooses by a cost model. The NumPy backend has one way.
     out : ndarray, optional
         Receives the result: its exact shape and dtype, any strides.
 

@@ -1,0 +1,133 @@
+/* Products of filters with the lines of implicit.pyx: the columns of im2col are read where they lie, each tap a
+   distance along the line. Included once for each type, after panel.h and depthwise.h. */
+
+#if defined(__GNUC__)
+typedef BITS PANEL(bits) VECTOR_OF(LANES);
+#define RECTIFIED(v) ((PANEL(vector))((PANEL(bits))(v) & ~(PANEL(bits))((v) <= (REAL)0)))
+#else
+#define RECTIFIED(v) ((v) <= 0 ? 0 : (v))
+#endif
+
+/* to (rows, vectors * LANES) := start + A . columns, a value for each row; plus `from` where there is one; then, with
+   `relu`, max(0, to), in which NaN stays. Column element (tap, position) is line[distance[tap] + position], or with no distances
+   packed, at line[tap * 3 * LANES + position]. A is packed by columns of ROWS. */
+CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
+                                     const REAL *start, const REAL *from, ptrdiff_t from_length, REAL *to,
+                                     ptrdiff_t to_length, int rows, int relu, const int vectors)
+{
+    PANEL(vector) sum[ROWS][3];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++)
+        for (int v = 0; v < vectors; v++) sum[i][v] = (PANEL(vector)){0} + start[i];
+    for (ptrdiff_t p = 0; p < taps; p++) {
+        const REAL *pixels = distance ? line + distance[p] : line + p * 3 * LANES;
+        PANEL(vector) row[3];
+        for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(pixels + v * LANES);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++)
+            for (int v = 0; v < vectors; v++) sum[i][v] += a[i] * row[v];
+        a += ROWS;
+    }
+    if (from) /* only now: short sums round less than long ones */
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++)
+            for (int v = 0; v < vectors; v++) sum[i][v] += *(const PANEL(memory) *)(from + i * from_length + v * LANES);
+    if (relu)
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++)
+            for (int v = 0; v < vectors; v++) sum[i][v] = RECTIFIED(sum[i][v]);
+    if (rows == ROWS)
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++)
+            for (int v = 0; v < vectors; v++) *(PANEL(memory) *)(to + i * to_length + v * LANES) = sum[i][v];
+    else
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS - 1; i++)
+            if (i < rows)
+                for (int v = 0; v < vectors; v++) *(PANEL(memory) *)(to + i * to_length + v * LANES) = sum[i][v];
+}
+
+CYCONV_INLINE void PANEL(line_vectors)(const REAL *a, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
+                                       const REAL *start, const REAL *from, ptrdiff_t from_length, REAL *to,
+                                       ptrdiff_t to_length, int rows, int relu, int vectors)
+{
+    if (vectors == 3) PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 3);
+    else if (vectors == 2) PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 2);
+    else PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 1);
+}
+
+/* Positions x.. of a line whose rows are `width` apart: those within W_out go to their rows of the output. */
+CYCONV_INLINE void PANEL(line_outputs)(const REAL *values, ptrdiff_t count, ptrdiff_t x, ptrdiff_t width,
+                                       ptrdiff_t W_out, ptrdiff_t row_step, ptrdiff_t step, REAL *row)
+{
+    for (ptrdiff_t run; count > 0; count -= run, values += run, x = 0, row += row_step) {
+        run = width - x < count ? width - x : count;
+        const ptrdiff_t valid = W_out - x < run ? W_out - x : run;
+        if (step == 1) {
+            if (valid > 0) PANEL(copy)(row + x, values, valid);
+        } else
+            for (ptrdiff_t i = 0; i < valid; i++) row[(x + i) * step] = values[i];
+    }
+}
+
+/* One pass over some taps: `filters` filters at `positions` of the line. The first pass adds the values `start` of the
+   filters, later ones the sums, (filters, sums_length); the last one writes rows of W_out outputs, `step` apart,
+   rows `row_step` and filters `plane` apart. Blocks of positions end with the rows, or are whole over their ends.
+   Many filters read the block packed, few where it lies. panel: 3 * LANES * taps elements. */
+static void PANEL(line_product)(const REAL *packed, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
+                                ptrdiff_t filters, ptrdiff_t positions, int by_rows, const REAL *start, int first, int last, int relu,
+                                REAL *sums, ptrdiff_t sums_length, ptrdiff_t width, ptrdiff_t W_out, ptrdiff_t row_step,
+                                ptrdiff_t step, ptrdiff_t plane, REAL *output, REAL *panel)
+{
+    static const REAL none[ROWS] = {0};
+    REAL block[ROWS * 3 * LANES];
+    const int pack = filters > 4 * ROWS;
+    for (ptrdiff_t p = 0, q = 0, columns; p < positions; p += columns) { /* q: of whole vectors, in the sums */
+        const ptrdiff_t x = p % width, rest = by_rows ? W_out - x : positions - p;
+        columns = rest <= 3 * LANES ? rest : rest <= 4 * LANES ? 2 * LANES : 3 * LANES; /* no lone vector */
+        const int vectors = (int)((columns + LANES - 1) / LANES);
+        const int direct = last && step == 1 && x + vectors * LANES <= W_out;
+        REAL *row = output + p / width * row_step;
+        if (pack)
+            for (ptrdiff_t t = 0; t < taps; t++)
+                for (int v = 0; v < 3; v++)
+                    *(PANEL(memory) *)(panel + (t * 3 + v) * LANES) = *(const PANEL(memory) *)(line + p + distance[t] + v * LANES);
+        for (ptrdiff_t i = 0; i < filters; i += ROWS) {
+            const int rows = (int)(filters - i < ROWS ? filters - i : ROWS);
+            const REAL *from = first ? NULL : sums + i * sums_length + q;
+            REAL *to = direct ? row + x + i * plane : last ? block : sums + i * sums_length + q;
+            const ptrdiff_t length = direct ? plane : last ? 3 * LANES : sums_length;
+            if (pack)
+                PANEL(line_vectors)(packed + i * taps, panel, NULL, taps, first ? start + i : none, from, sums_length, to, length,
+                                    rows, last && relu, vectors);
+            else
+                PANEL(line_vectors)(packed + i * taps, line + p, distance, taps, first ? start + i : none, from, sums_length, to, length,
+                                    rows, last && relu, vectors);
+            if (last && !direct)
+                for (int r = 0; r < rows; r++)
+                    PANEL(line_outputs)(block + r * 3 * LANES, columns, x, width, W_out, row_step, step, row + (i + r) * plane);
+        }
+        q += vectors * LANES;
+        if (by_rows && columns == rest) columns += width - W_out;
+    }
+}
+
+/* packed: panels of ROWS filters (zeros below the last), each by columns; weight (filters, taps). */
+static void PANEL(pack_filters)(const REAL *weight, ptrdiff_t row_length, ptrdiff_t filters, ptrdiff_t taps, REAL *packed)
+{
+    for (ptrdiff_t i = 0; i < filters; i += ROWS)
+        PANEL(pack)(weight + i * row_length, row_length, 0, (int)(filters - i < ROWS ? filters - i : ROWS), taps,
+                    packed + i * taps);
+}
+
+/* The same of the transposed weight and of some taps: row i, column (c, k) is
+   weight[i * row_step + c * channel_step + tap[k]]. */
+static void PANEL(pack_taps)(const REAL *weight, ptrdiff_t row_step, ptrdiff_t channel_step, ptrdiff_t filters,
+                             ptrdiff_t channels, const ptrdiff_t *tap, ptrdiff_t count, REAL *packed)
+{
+    for (ptrdiff_t i = 0; i < filters; i += ROWS, weight += ROWS * row_step)
+        for (ptrdiff_t c = 0; c < channels; c++)
+            for (ptrdiff_t k = 0; k < count; k++)
+                for (int r = 0; r < ROWS; r++)
+                    *packed++ = i + r < filters ? weight[r * row_step + c * channel_step + tap[k]] : 0;
+}
