@@ -26,11 +26,17 @@ needs_compiled = pytest.mark.skipif(not LEVELS, reason="no compiled kernels, or 
 def using(variant):
     """The backend and level called `variant` inside, what was in use before afterwards."""
     before = _backend.name, _backend.level
-    _backend.use(*VARIANTS[variant])
+    switch_to(VARIANTS[variant])
     try:
         yield
     finally:
-        _backend.use(*before)
+        switch_to(before)
+
+
+def switch_to(wanted):
+    """`_backend.use`, which looks for modules and libraries, only where it would change something."""
+    if (_backend.name, _backend.level) != wanted:
+        _backend.use(*wanted)
 
 
 def everywhere(call):

@@ -90,16 +90,14 @@ if __name__ == "__main__":
 """
 
 
+POOLS = [f"pool-{method}" for method in ("fork", "forkserver", "spawn")]
+KINDS = [*POOLS, *(kind.replace("pool", "futures") for kind in POOLS), "joblib-loky", "joblib-multiprocessing"]
+
+
 @pytest.mark.parametrize(
-    "kind",
-    [
-        *(f"{kind}-{method}" for kind in ("pool", "futures") for method in ("fork", "forkserver", "spawn")),
-        "joblib-loky",
-        "joblib-multiprocessing",
-    ],
+    "name, kind", [(name, kind) for name in BACKENDS for kind in (KINDS if name == "cython" else POOLS)]
 )
-@pytest.mark.parametrize("name", BACKENDS)
-def test_workers_after_use_in_the_parent(tmp_path, kind, name):
+def test_workers_after_use_in_the_parent(tmp_path, name, kind):
     """No hang, the same numbers; children of fork run on one thread and say so in `info`."""
     if kind.endswith(("fork", "forkserver", "multiprocessing")) and not hasattr(os, "fork"):
         pytest.skip("no fork on this system")
@@ -184,7 +182,7 @@ import cyconv
 from cyconv import _threads, functional as F
 
 if sys.argv[1] == "linear":
-    x, w = np.ones((3000, 2500), "f"), np.ones((3000, 2500), "f")
+    x, w = np.ones((1500, 2500), "f"), np.ones((1500, 2500), "f")
     call, out, expected = lambda: F.linear(x, w), None, 2500
 else:
     x, w = np.ones((8, 64, 150, 150), "f"), np.ones((64, 64, 3, 3), "f")
@@ -196,15 +194,15 @@ for library in libraries:
 before = [library.get_num_threads() for library in libraries]
 
 def press():
-    for i in range(5):
+    for i in range(3):
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
         while count <= i:  # two signals in one long call would be one interrupt
             time.sleep(0.01)
 
-count, presses = 0, threading.Thread(target=press)
+count, whole, presses = 0, 0, threading.Thread(target=press)
 presses.start()
-while count < 5:
+while count < 3:
     inside = False
     try:
         while True:
@@ -216,11 +214,13 @@ while count < 5:
     except KeyboardInterrupt:
         count += 1
         if inside and out is not None:
-            assert (out == expected).all()  # the call went on to its end
+            assert (out == expected).all() or not out.any()  # the kernel went on to its end, or had not begun
+            whole += out.any()
 presses.join()
 assert [library.get_num_threads() for library in libraries] == before
 assert (call() == expected).all()
 assert [library.get_num_threads() for library in libraries] == before
+assert out is None or whole  # most of the time passes in the kernel
 print(count)
 """
 
@@ -232,7 +232,7 @@ def test_interrupt_during_a_call(variant, call):
     """Ctrl-C waits for the call's end; its output is whole, BLAS has its threads back, the next call works."""
     if variant == "numpy" and call == "conv2d":
         pytest.skip("the NumPy backend stops between two pieces")
-    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "5\n"
+    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "3\n"
 
 
 # ---------------------------------------------------------------- torch and scikit-learn
