@@ -1,6 +1,8 @@
 """What several test modules share: every backend in turn, exact arrays, geometries, operators."""
 
 import contextlib
+import functools
+import inspect
 import math
 import os
 import subprocess
@@ -127,9 +129,22 @@ def cases(names, table):
     return pytest.mark.parametrize(names, list(table.values()), ids=list(table))
 
 
-def dtypes(function):
-    """Parametrise over the two dtypes."""
-    return pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])(function)
+def dtypes(test):
+    """Run the test for each dtype in turn: as one test, because pytest's work for a test is that of many calls."""
+
+    @functools.wraps(test)
+    def for_each(**arguments):
+        for dtype in DTYPES:
+            try:
+                test(dtype=dtype, **arguments)
+            except BaseException as error:
+                error.add_note(f"with dtype {dtype.__name__}")
+                raise
+
+    signature = inspect.signature(test)  # the fixtures that pytest is to give
+    rest = [parameter for name, parameter in signature.parameters.items() if name != "dtype"]
+    for_each.__signature__ = signature.replace(parameters=rest)
+    return for_each
 
 
 # Layouts of an array that are not what a kernel takes; each gives an array of equal values.

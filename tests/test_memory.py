@@ -151,7 +151,7 @@ for channels, groups, kernel in ((32, 1, 3), (32, 32, 3), (32, 1, 2)):  # Winogr
 for call in calls:
     call()
 before = resident()
-for _ in range(100):
+for _ in range(40):
     for call in calls:
         call()
 print(resident() - before)
@@ -160,7 +160,7 @@ print(resident() - before)
 
 @linux
 def test_no_growth(backend):
-    """Workspace is given back: 600 calls, each of which takes a megabyte or more, grow by less than 20 MiB."""
+    """Workspace is given back: 240 calls, each of which takes a megabyte or more, grow by less than 20 MiB."""
     assert int(run_python(GROWTH, CYCONV_BACKEND="cython" if backend != "numpy" else "numpy").stdout) < 20
 
 
