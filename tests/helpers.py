@@ -21,6 +21,9 @@ from cyconv import functional as F
 LEVELS = [] if os.environ.get("CYCONV_BACKEND") == "numpy" else _backend.compiled_levels()
 VARIANTS = {"numpy": ("numpy", None), **{level: ("cython", level) for level in LEVELS}}
 
+# What is tested in processes of its own, which take long: NumPy only where it is all that is tested.
+COMPILED_OR_NUMPY = LEVELS or ["numpy"]
+
 needs_compiled = pytest.mark.skipif(not LEVELS, reason="no compiled kernels, or CYCONV_BACKEND=numpy")
 
 
@@ -48,6 +51,12 @@ def everywhere(call):
         with using(variant):
             results[variant] = as_tuple(call())
     return results
+
+
+def environment_of(variant):
+    """The variables that choose a variant."""
+    name, level = VARIANTS[variant]
+    return {"CYCONV_BACKEND": name, "CYCONV_LEVEL": level or ""}
 
 
 def as_tuple(result):

@@ -33,7 +33,7 @@ def leave_nan(dtype):
 
 
 def assert_same_bits(call):
-    """`call()` gives the same bytes on 1, 2, 3 and 8 threads, and once more on 8 and 3, whatever was computed before."""
+    """`call()` gives the same bytes on 1, 2, 3 and 8 threads, and once more on 8 and 3; whatever came before."""
     cyconv.set_num_threads(1)
     results = as_tuple(call())
     expected = [array.tobytes() for array in results]

@@ -11,11 +11,11 @@ import subprocess
 import sys
 
 import pytest
-from helpers import LEVELS, VARIANTS, needs_compiled, run_python
+from helpers import COMPILED_OR_NUMPY, LEVELS, VARIANTS, environment_of, needs_compiled, run_python
 
-BACKENDS = ["numpy", *(["cython"] if LEVELS else [])]
-# NumPy's backend and the worst and best of the compiled ones: BLAS or our own products
-VARIANT_ENDS = dict.fromkeys([*VARIANTS][: 1 + (len(LEVELS) > 1)] + [*VARIANTS][-1:])
+BACKEND, _ = VARIANTS[COMPILED_OR_NUMPY[-1]]
+# the worst and the best of the compiled ones: BLAS or our own products
+VARIANT_ENDS = dict.fromkeys([COMPILED_OR_NUMPY[0], COMPILED_OR_NUMPY[-1]])
 
 
 def run_script(tmp_path, code, *arguments, **environment):
@@ -37,11 +37,6 @@ def run_script(tmp_path, code, *arguments, **environment):
         pytest.fail(f"it hangs, after {error.output}")
     assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
-
-
-def environment_of(variant):
-    name, level = VARIANTS[variant]
-    return {"CYCONV_BACKEND": name, "CYCONV_LEVEL": level or ""}
 
 
 # ---------------------------------------------------------------- worker processes
@@ -97,16 +92,15 @@ POOLS = [f"pool-{method}" for method in multiprocessing.get_all_start_methods()]
 FUTURES = [kind.replace("pool", "futures") for kind in POOLS]
 
 
-@pytest.mark.parametrize("name", BACKENDS)
-def test_workers_after_use_in_the_parent(tmp_path, name):
+def test_workers_after_use_in_the_parent(tmp_path):
     """No hang, the same numbers; children of fork run on one thread and say so in `info`."""
-    kinds = [*POOLS, *FUTURES] if name == "cython" else POOLS
-    if name == "cython" and importlib.util.find_spec("joblib"):
+    kinds = [*POOLS, *FUTURES]
+    if importlib.util.find_spec("joblib"):
         kinds += ["joblib-loky", "joblib-multiprocessing"]
-    lines = run_script(tmp_path, WORKERS, *kinds, CYCONV_BACKEND=name, CYCONV_NUM_THREADS="3").splitlines()
+    lines = run_script(tmp_path, WORKERS, *kinds, CYCONV_BACKEND=BACKEND, CYCONV_NUM_THREADS="3").splitlines()
     for kind, line in zip(kinds, lines, strict=True):
         forks = kind.endswith("-fork") or (kind == "joblib-multiprocessing" and sys.platform == "linux")
-        noted = forks and name == "cython"  # the NumPy backend's threads are those of BLAS
+        noted = forks and BACKEND == "cython"  # the NumPy backend's threads are those of BLAS
         assert line == f"{kind} {(1 if forks else 3, noted)}"
 
 
@@ -124,7 +118,7 @@ if __name__ == "__main__":
     with joblib.parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=5):
         print(joblib.Parallel()(joblib.delayed(threads)() for _ in range(2)))
 """
-    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKENDS[-1]) == "[5, 5]\n"
+    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKEND) == "[5, 5]\n"
 
 
 # ---------------------------------------------------------------- many threads at once
@@ -276,5 +270,5 @@ def test_neighbours_in_any_order(order):
     for name in order:
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed")
-    process = run_python(NEIGHBOURS, *order, CYCONV_BACKEND=BACKENDS[-1], CYCONV_NUM_THREADS="2")
+    process = run_python(NEIGHBOURS, *order, CYCONV_BACKEND=BACKEND, CYCONV_NUM_THREADS="2")
     assert process.stdout == "done\n"
