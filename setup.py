@@ -175,5 +175,8 @@ modules = extensions()
 setup(
     ext_modules=modules,
     cmdclass={"sdist": ReproducibleSdist},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if modules and ABI3 else {},
+    options={
+        "build_ext": {"parallel": True},  # the levels at once, as many as there are cores
+        **({"bdist_wheel": {"py_limited_api": "cp311"}} if modules and ABI3 else {}),
+    },
 )

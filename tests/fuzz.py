@@ -1,11 +1,11 @@
-"""Calls of every public function with arguments good and bad, made up by hypothesis: compiled against NumPy.
+"""Calls of every public function with arguments good and bad, made up by hypothesis: each level against NumPy.
 
     python tests/fuzz.py --calls 100000 --seed 1 [--level v3] [--function conv2d]
 
 Shapes, strides, dtypes, byte orders, subclasses, object arrays, values with NaN and infinity; negative, zero and
 huge numbers; things of the wrong kind; `out` of any kind and over the memory of an input. Each call must give
 the NumPy backend's answer or its TypeError or ValueError, word for word, and write nothing but `out`.
-MemoryError is allowed where arrays of the sizes asked for can't be had. The tests run a few thousand calls.
+MemoryError is allowed where arrays of the sizes asked for can't be had. The tests run some hundred calls.
 """
 
 import argparse
@@ -446,29 +446,36 @@ def make_out(out, arguments, expected):
     return {**LAYOUTS, **BAD_ARRAYS}[out.kind](np.zeros_like(expected))
 
 
-def check(call, level):
-    """Compare the compiled call with NumPy's; returns what came of it, for the counts."""
+def check(call, levels):
+    """Compare the compiled call at each level with NumPy's; returns what came of it, for the counts."""
     with using("numpy"):
         with np.errstate(all="ignore"):
             expected = outcome(call.function, made(call))
         if expected.result is None and expected.kind is MemoryError and too_much_work(call):
             return "not called"
-    arguments = made(call)
-    copies = {k: v.copy() for k, v in arguments.items() if isinstance(v, np.ndarray)}
-    if call.out is not None and expected.result is not None:
-        arguments["out"] = make_out(call.out, arguments, expected.result[0])
+    with_out = call.out is not None and expected.result is not None
+    expected_out = expected
+    if with_out:
         with using("numpy"), np.errstate(all="ignore"):
             again = made(call)
             expected_out = outcome(
                 call.function, again | {"out": make_out(call.out, again, expected.result[0])}
             )
-    else:
-        expected_out = expected
+    came = {check_level(call, level, expected, expected_out, with_out) for level in levels}
+    return "MemoryError" if "MemoryError" in came else came.pop()
+
+
+def check_level(call, level, expected, expected_out, with_out):
+    """The compiled call, with `out` where the NumPy one had it; raises AssertionError where they differ."""
+    arguments = made(call)
+    copies = {k: v.copy() for k, v in arguments.items() if isinstance(v, np.ndarray)}
+    if with_out:
+        arguments["out"] = make_out(call.out, arguments, expected.result[0])
     with using(level), np.errstate(all="ignore"):
         found = outcome(call.function, arguments)
     if MemoryError in (found.kind, expected_out.kind):
         return "MemoryError"  # of one or both: they need different amounts
-    assert (found.kind, found.error) == (expected_out.kind, expected_out.error)
+    assert (found.kind, found.error) == (expected_out.kind, expected_out.error), level
     for name, copy in copies.items():
         if "out" not in arguments or name != "input" or call.out.kind != "over-input":
             assert arguments[name].tobytes() == copy.tobytes(), f"{name} was written"
@@ -511,7 +518,7 @@ def limit_memory():
         resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, resource.RLIM_INFINITY))
 
 
-def run(function, count, seed, level):
+def run(function, count, seed, levels):
     """`count` calls of one function; {what came of it: how often}."""
     counts = collections.Counter()
 
@@ -525,7 +532,7 @@ def run(function, count, seed, level):
     )
     @hypothesis.given(calls(function))
     def fuzz(call):
-        counts[check(call, level)] += 1
+        counts[check(call, levels)] += 1
 
     fuzz()
     return counts
@@ -535,24 +542,25 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, default=10_000, help="in all, divided over the functions")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--level", choices=LEVELS, default=LEVELS[-1] if LEVELS else None)
+    parser.add_argument("--level", choices=LEVELS, action="append", help="only these; else all of this CPU")
     parser.add_argument("--function", choices=GENERATORS, action="append", help="only these")
     options = parser.parse_args()
-    if options.level is None:
+    levels = options.level or LEVELS
+    if not levels:
         parser.error("no compiled kernels here")
     faulthandler.enable()
     limit_memory()
     functions = options.function or list(GENERATORS)
     total, start = collections.Counter(), time.perf_counter()
     for function in functions:
-        counts = run(function, math.ceil(options.calls / len(functions)), options.seed, options.level)
+        counts = run(function, math.ceil(options.calls / len(functions)), options.seed, levels)
         print(
             f"{function:26} {', '.join(f'{count} {what}' for what, count in counts.most_common())}",
             flush=True,
         )
         total += counts
     print(
-        f"{total.total()} calls, level {options.level}, seed {options.seed}, {time.perf_counter() - start:.0f} s: "
+        f"{total.total()} calls, {' and '.join(levels)}, seed {options.seed}, {time.perf_counter() - start:.0f} s: "
         + ", ".join(f"{count} {what}" for what, count in total.most_common())
     )
 

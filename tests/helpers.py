@@ -1,6 +1,8 @@
 """What several test modules share: every backend in turn, exact arrays, geometries, operators."""
 
 import contextlib
+import functools
+import inspect
 import math
 import os
 import subprocess
@@ -19,6 +21,9 @@ from cyconv import functional as F
 LEVELS = [] if os.environ.get("CYCONV_BACKEND") == "numpy" else _backend.compiled_levels()
 VARIANTS = {"numpy": ("numpy", None), **{level: ("cython", level) for level in LEVELS}}
 
+# What is tested in processes of its own, which take long: NumPy only where it is all that is tested.
+COMPILED_OR_NUMPY = LEVELS or ["numpy"]
+
 needs_compiled = pytest.mark.skipif(not LEVELS, reason="no compiled kernels, or CYCONV_BACKEND=numpy")
 
 
@@ -26,11 +31,17 @@ needs_compiled = pytest.mark.skipif(not LEVELS, reason="no compiled kernels, or 
 def using(variant):
     """The backend and level called `variant` inside, what was in use before afterwards."""
     before = _backend.name, _backend.level
-    _backend.use(*VARIANTS[variant])
+    switch_to(VARIANTS[variant])
     try:
         yield
     finally:
-        _backend.use(*before)
+        switch_to(before)
+
+
+def switch_to(wanted):
+    """`_backend.use`, which looks for modules and libraries, only where it would change something."""
+    if (_backend.name, _backend.level) != wanted:
+        _backend.use(*wanted)
 
 
 def everywhere(call):
@@ -40,6 +51,12 @@ def everywhere(call):
         with using(variant):
             results[variant] = as_tuple(call())
     return results
+
+
+def environment_of(variant):
+    """The variables that choose a variant."""
+    name, level = VARIANTS[variant]
+    return {"CYCONV_BACKEND": name, "CYCONV_LEVEL": level or ""}
 
 
 def as_tuple(result):
@@ -121,9 +138,22 @@ def cases(names, table):
     return pytest.mark.parametrize(names, list(table.values()), ids=list(table))
 
 
-def dtypes(function):
-    """Parametrise over the two dtypes."""
-    return pytest.mark.parametrize("dtype", DTYPES, ids=["float32", "float64"])(function)
+def dtypes(test):
+    """Run the test for each dtype in turn: as one test, because pytest's work for a test is that of many calls."""
+
+    @functools.wraps(test)
+    def for_each(**arguments):
+        for dtype in DTYPES:
+            try:
+                test(dtype=dtype, **arguments)
+            except BaseException as error:
+                error.add_note(f"with dtype {dtype.__name__}")
+                raise
+
+    signature = inspect.signature(test)  # the fixtures that pytest is to give
+    rest = [parameter for name, parameter in signature.parameters.items() if name != "dtype"]
+    for_each.__signature__ = signature.replace(parameters=rest)
+    return for_each
 
 
 # Layouts of an array that are not what a kernel takes; each gives an array of equal values.

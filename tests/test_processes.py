@@ -3,17 +3,19 @@
 Each case is a process of its own with a time limit, so that a hang or a crash is a failure of one test.
 """
 
+import importlib.util
 import itertools
+import multiprocessing
 import os
 import subprocess
 import sys
 
 import pytest
-from helpers import LEVELS, VARIANTS, needs_compiled, run_python
+from helpers import COMPILED_OR_NUMPY, LEVELS, VARIANTS, environment_of, needs_compiled, run_python
 
-BACKENDS = ["numpy", *(["cython"] if LEVELS else [])]
-# NumPy's backend and the worst and best of the compiled ones: BLAS or our own products
-VARIANT_ENDS = dict.fromkeys([*VARIANTS][: 1 + (len(LEVELS) > 1)] + [*VARIANTS][-1:])
+BACKEND, _ = VARIANTS[COMPILED_OR_NUMPY[-1]]
+# the worst and the best of the compiled ones: BLAS or our own products
+VARIANT_ENDS = dict.fromkeys([COMPILED_OR_NUMPY[0], COMPILED_OR_NUMPY[-1]])
 
 
 def run_script(tmp_path, code, *arguments, **environment):
@@ -23,20 +25,18 @@ def run_script(tmp_path, code, *arguments, **environment):
     clean = {
         k: v for k, v in os.environ.items() if not k.startswith(("CYCONV_", "OMP_", "OPENBLAS_", "MKL_"))
     }
-    process = subprocess.run(
-        [sys.executable, str(path), *map(str, arguments)],
-        env={**clean, **environment},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
-    assert process.returncode == 0, process.stderr
+    try:
+        process = subprocess.run(
+            [sys.executable, str(path), *map(str, arguments)],
+            env={**clean, **environment},
+            capture_output=True,
+            text=True,
+            timeout=100,
+        )
+    except subprocess.TimeoutExpired as error:
+        pytest.fail(f"it hangs, after {error.output}")
+    assert process.returncode == 0, process.stdout + process.stderr
     return process.stdout
-
-
-def environment_of(variant):
-    name, level = VARIANTS[variant]
-    return {"CYCONV_BACKEND": name, "CYCONV_LEVEL": level or ""}
 
 
 # ---------------------------------------------------------------- worker processes
@@ -66,7 +66,7 @@ def work(k):
     return results(), cyconv.get_num_threads(), info
 
 def through(kind):
-    kind, method = kind.split("-")
+    kind, _, method = kind.partition("-")
     if kind == "pool":
         with multiprocessing.get_context(method).Pool(2) as pool:
             return pool.map(work, range(4), chunksize=1)
@@ -81,34 +81,27 @@ def through(kind):
 if __name__ == "__main__":
     cyconv.set_num_threads(2)
     expected = results()
-    found = through(sys.argv[1])
-    assert len(found) == 4
-    for result, threads, info in found:
-        assert result == expected
-        print(threads, "fork" in info)
-    assert results() == expected and cyconv.get_num_threads() == 2
+    for kind in sys.argv[1:]:
+        print(kind, end="", flush=True)  # the last one printed is the one that hangs
+        found = through(kind)
+        assert [result for result, _, _ in found] == [expected] * 4, kind
+        print("", *{(threads, "fork" in info) for _, threads, info in found})
+        assert results() == expected and cyconv.get_num_threads() == 2, kind
 """
+POOLS = [f"pool-{method}" for method in multiprocessing.get_all_start_methods()]
+FUTURES = [kind.replace("pool", "futures") for kind in POOLS]
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        *(f"{kind}-{method}" for kind in ("pool", "futures") for method in ("fork", "forkserver", "spawn")),
-        "joblib-loky",
-        "joblib-multiprocessing",
-    ],
-)
-@pytest.mark.parametrize("name", BACKENDS)
-def test_workers_after_use_in_the_parent(tmp_path, kind, name):
+def test_workers_after_use_in_the_parent(tmp_path):
     """No hang, the same numbers; children of fork run on one thread and say so in `info`."""
-    if kind.endswith(("fork", "forkserver", "multiprocessing")) and not hasattr(os, "fork"):
-        pytest.skip("no fork on this system")
-    if kind.startswith("joblib"):
-        pytest.importorskip("joblib")
-    printed = run_script(tmp_path, WORKERS, kind, CYCONV_BACKEND=name, CYCONV_NUM_THREADS="3")
-    forks = kind.endswith("-fork") or (kind == "joblib-multiprocessing" and sys.platform == "linux")
-    noted = forks and name == "cython"  # the NumPy backend's threads are those of BLAS
-    assert printed == f"{1 if forks else 3} {noted}\n" * 4
+    kinds = [*POOLS, *FUTURES]
+    if importlib.util.find_spec("joblib"):
+        kinds += ["joblib-loky", "joblib-multiprocessing"]
+    lines = run_script(tmp_path, WORKERS, *kinds, CYCONV_BACKEND=BACKEND, CYCONV_NUM_THREADS="3").splitlines()
+    for kind, line in zip(kinds, lines, strict=True):
+        forks = kind.endswith("-fork") or (kind == "joblib-multiprocessing" and sys.platform == "linux")
+        noted = forks and BACKEND == "cython"  # the NumPy backend's threads are those of BLAS
+        assert line == f"{kind} {(1 if forks else 3, noted)}"
 
 
 def test_the_inner_threads_of_joblib(tmp_path):
@@ -125,7 +118,7 @@ if __name__ == "__main__":
     with joblib.parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=5):
         print(joblib.Parallel()(joblib.delayed(threads)() for _ in range(2)))
 """
-    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKENDS[-1]) == "[5, 5]\n"
+    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKEND) == "[5, 5]\n"
 
 
 # ---------------------------------------------------------------- many threads at once
@@ -151,7 +144,7 @@ start, wrong = threading.Barrier(64), []
 
 def work(k):
     start.wait()
-    for _ in range(3):
+    for _ in range(2):
         with cyconv.num_threads(1 + k % 4):  # same bits for any number
             if [array.tobytes() for array in calls[k % 3]()] != expected[k % 3]:
                 wrong.append(k)
@@ -184,7 +177,7 @@ import cyconv
 from cyconv import _threads, functional as F
 
 if sys.argv[1] == "linear":
-    x, w = np.ones((3000, 2500), "f"), np.ones((3000, 2500), "f")
+    x, w = np.ones((1500, 2500), "f"), np.ones((1500, 2500), "f")
     call, out, expected = lambda: F.linear(x, w), None, 2500
 else:
     x, w = np.ones((8, 64, 150, 150), "f"), np.ones((64, 64, 3, 3), "f")
@@ -196,15 +189,15 @@ for library in libraries:
 before = [library.get_num_threads() for library in libraries]
 
 def press():
-    for i in range(5):
+    for i in range(3):
         time.sleep(0.1)
         os.kill(os.getpid(), signal.SIGINT)
         while count <= i:  # two signals in one long call would be one interrupt
             time.sleep(0.01)
 
-count, presses = 0, threading.Thread(target=press)
+count, whole, presses = 0, 0, threading.Thread(target=press)
 presses.start()
-while count < 5:
+while count < 3:
     inside = False
     try:
         while True:
@@ -216,11 +209,13 @@ while count < 5:
     except KeyboardInterrupt:
         count += 1
         if inside and out is not None:
-            assert (out == expected).all()  # the call went on to its end
+            assert (out == expected).all() or not out.any()  # the kernel went on to its end, or had not begun
+            whole += out.any()
 presses.join()
 assert [library.get_num_threads() for library in libraries] == before
 assert (call() == expected).all()
 assert [library.get_num_threads() for library in libraries] == before
+assert out is None or whole  # most of the time passes in the kernel
 print(count)
 """
 
@@ -232,7 +227,7 @@ def test_interrupt_during_a_call(variant, call):
     """Ctrl-C waits for the call's end; its output is whole, BLAS has its threads back, the next call works."""
     if variant == "numpy" and call == "conv2d":
         pytest.skip("the NumPy backend stops between two pieces")
-    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "5\n"
+    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "3\n"
 
 
 # ---------------------------------------------------------------- torch and scikit-learn
@@ -273,6 +268,7 @@ ORDERS = list(itertools.permutations(("cyconv", "torch", "sklearn")))
 def test_neighbours_in_any_order(order):
     """cyconv, torch and scikit-learn in one process, each with threads of its own."""
     for name in order:
-        pytest.importorskip(name)
-    process = run_python(NEIGHBOURS, *order, CYCONV_BACKEND=BACKENDS[-1], CYCONV_NUM_THREADS="2")
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    process = run_python(NEIGHBOURS, *order, CYCONV_BACKEND=BACKEND, CYCONV_NUM_THREADS="2")
     assert process.stdout == "done\n"

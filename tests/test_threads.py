@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 import threadpoolctl
-from helpers import LEVELS, needs_compiled, real, run_python, using
+from helpers import COMPILED_OR_NUMPY, LEVELS, environment_of, needs_compiled, real, run_python, using
 from test_seam import functions_of
 
 import cyconv
@@ -580,10 +580,9 @@ assert {library.get_num_threads() for library in libraries} == count
 
 
 @fork
-@pytest.mark.parametrize("name", ["numpy", *(["cython"] if LEVELS else [])])
-def test_child_of_fork_runs_on_one_thread(name):
+def test_child_of_fork_runs_on_one_thread():
     """It neither hangs (a hang is a timeout here) nor takes the parent's threads for its own."""
-    run_python(FORK, CYCONV_BACKEND=name)
+    run_python(FORK, **environment_of(COMPILED_OR_NUMPY[-1]))
 
 
 @fork

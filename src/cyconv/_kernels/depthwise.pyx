@@ -131,8 +131,8 @@ cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, flo
                 y = (first + r) * s.stride_h + a - s.top
                 lay_row(plane + y * s.W if 0 <= y < s.H else NULL, s.W, b - s.left, s.stride_w, s.width,
                         line + r * s.width)
-            for r in range(s.shared):
-                line[s.lines * s.width + r] = 0
+            # products of whole vectors read past the last row, and would meet what an earlier call left there
+            memset(line + s.lines * s.width, 0, (s.phase - s.lines * s.width) * sizeof(floating))
             line += s.phase
 
 
