@@ -471,6 +471,22 @@ def layer(function: str, value: object, layer_type: type[T]) -> T:
     return value
 
 
+def assigned(name: str, value: object, array: AnyArray) -> None:
+    """What is assigned to the name of an `array` of a layer is written into it, so it must fit."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name!r}: expected a NumPy array to write into that of the layer, got {value!r:.80}")
+    if value.shape != array.shape:
+        raise ValueError(f"{name!r}: expected an array of shape {array.shape}, got {value.shape}")
+    if not np.can_cast(value.dtype, array.dtype, "same_kind"):
+        raise TypeError(f"{name!r}: expected an array of dtype {array.dtype}, got {value.dtype}")
+
+
+def names_of_layers(*name: object) -> ValueError:
+    """The error for a name that is added to, or taken from, the arrays collected from several layers."""
+    got = f", got {name[0]!r}" if name else ""
+    return ValueError(f"Sequential: its arrays have the names of its layers, none can be added or removed{got}")
+
+
 def float_dtype(function: str, dtype: Any) -> np.dtype[Any]:
     """`dtype` as the NumPy dtype float32 or float64."""
     parsed: np.dtype[Any] | None

@@ -1,11 +1,11 @@
 """Sequential: layers one after another."""
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
+from collections.abc import Iterator
 from typing import Literal, Self, overload
 
 from .. import _checks
-from .._types import AnyArray, Array, Arrays, Float, Shape
+from .._types import Array, Arrays, Float, Shape
+from .arrays import Collected
 from .base import Layer
 
 
@@ -18,8 +18,9 @@ class Sequential(Layer):
 
     Attributes
     ----------
-    params, grads, buffers : read-only mappings
-        The arrays of all layers under PyTorch's names: "0.weight", "0.bias", "3.weight", ...
+    params, grads, buffers : dict of str to ndarray
+        The layers' own arrays under PyTorch's names: "0.weight", "0.bias", "3.weight", ... An array that
+        is assigned to a name is written into the layer's; names are added and removed in the layers alone.
 
     Raises
     ------
@@ -53,28 +54,28 @@ class Sequential(Layer):
         return "\n".join(["Sequential(", *lines, ")"])
 
     @property
-    def params(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def params(self) -> Arrays:  # type: ignore[override]
         """All parameters, by name."""
         return self._collected("params")
 
     @property
-    def grads(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def grads(self) -> Arrays:  # type: ignore[override]
         """All gradients, by name."""
         return self._collected("grads")
 
     @property
-    def buffers(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def buffers(self) -> Arrays:  # type: ignore[override]
         """All buffers, by name."""
         return self._collected("buffers")
 
-    def _collected(self, kind: Literal["params", "grads", "buffers"]) -> Mapping[str, AnyArray]:
-        # read-only: an assignment here would be lost, write into the arrays instead
-        named = {
-            f"{i}.{key}": array
-            for i, layer in enumerate(self.layers)
-            for key, array in getattr(layer, kind).items()
-        }
-        return MappingProxyType(named)
+    def _collected(self, kind: Literal["params", "grads", "buffers"]) -> Arrays:
+        return Collected(
+            {
+                f"{i}.{key}": array
+                for i, layer in enumerate(self.layers)
+                for key, array in getattr(layer, kind).items()
+            }
+        )
 
     def _state(self) -> Arrays:
         return {
