@@ -14,28 +14,18 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
 
 def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
     """output = weight . im2col(input) + bias, one product for each group and tile."""
-    cdef Conv conv = conv_sizes(input.shape, output.shape, c_window(window), groups)
-    cdef int asked = c_algorithm(algorithm)
-    with products_guard():
-        if input.itemsize == sizeof(float):
-            forward_arrays[float](&conv, asked, input, weight, bias, output)
+    cdef Array x = array_in(input)     # (N, C_in, H_in, W_in)
+    cdef Array w = array_in(weight)    # (C_out, C_in/groups, kernel_h, kernel_w)
+    cdef Array b = array_in(bias)      # (C_out,) or None
+    cdef Array y = array_out(output)   # (N, C_out, H_out, W_out)
+    cdef Conv conv = conv_sizes(x.shape, y.shape, c_window(window), groups)
+    cdef int asked = c_algorithm(algorithm), status
+    with products_guard(), nogil:
+        if x.itemsize == sizeof(float):
+            status = forward[float](&conv, asked, <float*>x.data, <float*>w.data, <float*>b.data, <float*>y.data)
         else:
-            forward_arrays[double](&conv, asked, input, weight, bias, output)
-
-
-cdef int forward_arrays(const Conv* conv, int algorithm,
-                        const floating[:, :, :, ::1] input,   # IN (N, C_in, H_in, W_in)
-                        const floating[:, :, :, ::1] weight,  # IN (C_out, C_in/groups, kernel_h, kernel_w)
-                        const floating[::1] bias,             # IN (C_out,) or None
-                        floating[:, :, :, ::1] output,        # OUT (N, C_out, H_out, W_out)
-                        ) except -1:
-    cdef const floating* bias_ = NULL
-    cdef int status
-    if bias is not None:
-        bias_ = &bias[0]
-    with nogil:
-        status = forward(conv, algorithm, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_, &output[0, 0, 0, 0])
-    return check_memory(status)
+            status = forward[double](&conv, asked, <double*>x.data, <double*>w.data, <double*>b.data, <double*>y.data)
+    check_memory(status)
 
 
 cdef int forward(const Conv* conv, int algorithm, const floating* input, const floating* weight,
@@ -58,8 +48,11 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
     cdef floating* workspace = <floating*>cyconv_acquire(threads * size * sizeof(floating))
     if workspace == NULL:
         return NO_MEMORY
-    for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        forward_task(conv, &tiling, t, input, weight, bias, output, workspace + threadid() * size)
+    if tasks == 1:  # a team of one costs most of a microsecond
+        forward_task(conv, &tiling, 0, input, weight, bias, output, workspace)
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            forward_task(conv, &tiling, t, input, weight, bias, output, workspace + threadid() * size)
     cyconv_release(workspace)
     return 0
 

@@ -18,7 +18,6 @@ cdef extern from "Python.h":
 from libc.string cimport memcpy, memset
 
 import os
-from contextlib import nullcontext
 
 from cyconv import _threads
 
@@ -31,6 +30,7 @@ from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squar
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
+include "door.pyx"
 include "im2col.pyx"
 include "conv.pyx"
 include "conv_forward.pyx"

@@ -96,7 +96,8 @@ class Conv2d(Layer):
         weight, bias = _checks.arrays("Conv2d", weight=weight, bias=bias)
         groups = _checks.integer("Conv2d", "groups", groups, 1)
         C_in = weight.shape[1] * groups if weight.ndim == 4 else 1
-        _checks.conv_weight("Conv2d", np.empty((0, C_in, 1, 1), weight.dtype), weight, bias, groups)
+        bias_shape = None if bias is None else bias.shape
+        _checks.conv_weight("Conv2d", (0, C_in, 1, 1), weight.shape, bias_shape, groups)
         layer = cls.__new__(cls)
         Layer.__init__(layer)
         layer._set(weight, bias, stride, padding, dilation, groups)
