@@ -46,9 +46,9 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         return 0
     algorithm = choose(conv, algorithm, BACKWARD_INPUT, sizeof(floating))
     if algorithm == DEPTHWISE:
-        done = depthwise(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+        done = depthwise(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == WINOGRAD:
-        done = winograd(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+        done = winograd(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))

@@ -75,6 +75,7 @@ typedef struct { /* one tile of Winograd's filtering */
 #define WQ 1.5f
 #define BITS uint32_t
 #include "panel.h"
+#include "dots.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "pool.h"
@@ -94,6 +95,7 @@ typedef struct { /* one tile of Winograd's filtering */
 #define WQ 1.5
 #define BITS uint64_t
 #include "panel.h"
+#include "dots.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "pool.h"

@@ -68,6 +68,22 @@ def conv2d(
     -----
     Definition and argument names: ``torch.nn.functional.conv2d``.
     """
+    return convolved(input, weight, bias, stride, padding, dilation, groups, algorithm, out, False)
+
+
+def convolved(
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+    algorithm: Algorithm,
+    out: Array[Float] | None,
+    relu: bool,
+) -> Array[Float]:
+    """`conv2d`; with `relu` its `relu`, applied while the output is in cache."""
     input, weight, bias = _checks.arrays("conv2d", input=input, weight=weight, bias=bias)
     options = _options("conv2d", stride, padding, dilation, groups, algorithm)
     bias_shape = None if bias is None else bias.shape
@@ -75,7 +91,7 @@ def conv2d(
     filled = target("conv2d", shape, input, out, (input, weight, bias))
     single = input.ndim == 3
     images = input[np.newaxis] if single else input
-    _backend.kernels.conv2d_forward(images, weight, bias, window, groups, algorithm, filled)
+    _backend.kernels.conv2d_forward(images, weight, bias, window, groups, algorithm, relu, filled)
     return result(filled, single, out)
 
 
@@ -291,7 +307,7 @@ def conv_transpose2d_backward(
     grad_input: GradInput[Float] = None
     if needs_input_grad:
         grad_input = np.empty(images.shape, images.dtype)
-        _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", grad_input)
+        _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", False, grad_input)
     _backend.kernels.conv2d_backward_weight(images, grad_output, window, groups, "auto", grad_weight)
     if single and needs_input_grad:
         grad_input = grad_input[0]

@@ -8,6 +8,7 @@ import numpy.typing as npt
 from .. import _checks, _window, functional
 from .._types import AnyArray, Array, Float, GradInput, IntOrPair, Padding, Pair, Shape
 from .._window import Window
+from ..functional.convolution import convolved
 from .base import Layer, he_normal
 
 
@@ -141,7 +142,11 @@ class Conv2d(Layer):
         return (self.out_channels, *_checks.output_size("Conv2d", self.window((H, W)), H, W))
 
     def forward(self, input: Array[Float]) -> Array[Float]:
-        output = functional.conv2d(
+        return self._forward(input, False)
+
+    def _forward(self, input: Array[Float], relu: bool) -> Array[Float]:
+        """`forward`, and with `relu` that of a `ReLU` behind it."""
+        output = convolved(
             input,
             self.params["weight"],
             self.params.get("bias"),
@@ -149,6 +154,9 @@ class Conv2d(Layer):
             self.padding,
             self.dilation,
             self.groups,
+            "auto",
+            None,
+            relu,
         )
         self._keep(input)
         return output

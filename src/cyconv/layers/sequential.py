@@ -1,16 +1,27 @@
 """Sequential: layers one after another."""
 
 from collections.abc import Iterator
-from typing import Literal, Self, overload
+from typing import Literal, Self, TypeGuard, overload
 
 from .. import _checks
 from .._types import Array, Arrays, Float, Shape
 from .arrays import Collected
 from .base import Layer
+from .conv import Conv2d
+from .elementwise import ReLU
+from .linear import Linear
+
+
+def _fuse(layer: Layer, behind: Layer) -> TypeGuard[Conv2d | Linear]:
+    """Whether `behind` is a rectifier that `layer` applies as well: in eval mode, where neither keeps anything."""
+    return type(layer) in (Conv2d, Linear) and type(behind) is ReLU and not (layer.training or behind.training)
 
 
 class Sequential(Layer):
     """Layers applied one after another.
+
+    In eval mode a `ReLU` behind a `Conv2d` or `Linear` is applied by that layer, while its output is in
+    cache: the same bits, without another pass over the memory.
 
     Parameters
     ----------
@@ -96,8 +107,16 @@ class Sequential(Layer):
         return self
 
     def forward(self, input: Array[Float]) -> Array[Float]:
-        for layer in self.layers:
-            input = layer.forward(input)
+        i = 0
+        while i < len(self.layers):
+            layer, behind = self.layers[i], self.layers[i + 1 : i + 2]
+            if behind and _fuse(layer, behind[0]):
+                input = layer._forward(input, True)
+                behind[0]._keep()
+                i += 2
+            else:
+                input = layer.forward(input)
+                i += 1
         return input
 
     def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = False) -> Array[Float] | None:
