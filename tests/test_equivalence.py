@@ -170,17 +170,17 @@ def test_avg_pool2d(pooling, dtype, count_include_pad):
 
 @dtypes
 @pytest.mark.parametrize("m, n, k", [(1, 1, 1), (3, 5, 7), (2100, 4, 30), (4, 600, 30), (1025, 257, 3), (0, 3, 4),
-                                     (3, 0, 4), (3, 4, 0), (5, 6, 3000)])  # fmt: skip
+                                     (3, 0, 4), (3, 4, 0), (5, 6, 3000), (5, 250, 259), (70, 5, 131)])  # fmt: skip
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 def test_matmul(m, n, k, transpose_a, transpose_b, dtype):
-    """Blocks of 1024 rows and 256 columns."""
+    """Blocks of 1024 rows and 240 columns; dot products of few rows; panels."""
     a = whole((k, m) if transpose_a else (m, k), dtype, 1)
     b = whole((n, k) if transpose_b else (k, n), dtype, 2)
 
     def product():
         output = np.full((m, n), np.nan, dtype)
-        _backend.kernels.matmul(a, transpose_a, b, transpose_b, output)
+        _backend.kernels.matmul(a, transpose_a, b, transpose_b, None, False, output)
         return output
 
     assert_agree(product)

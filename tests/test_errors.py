@@ -277,13 +277,13 @@ VALUE_ERRORS = {
     ),
     f"conv2d: weight has 2147483648 elements per channel, more than BLAS can count ({HUGE})": (
         # through conv2d this weight would take 8 GiB
-        lambda: _checks.conv_weight("conv2d", X[:, :1], np.broadcast_to(0.0, (1, 1, 2**15, 2**16)), None, 1)
+        lambda: _checks.conv_weight("conv2d", (2, 1, 5, 6), (1, 1, 2**15, 2**16), None, 1)
     ),
     f"conv_transpose2d: weight.shape[0]=4294967296 in 2 groups is more than BLAS can count ({HUGE})": (
         lambda: _checks.conv_weight(
             "conv_transpose2d",
-            np.broadcast_to(0.0, (1, 2**32, 1, 1)),
-            np.broadcast_to(0.0, (2**32, 1, 1, 1)),
+            (1, 2**32, 1, 1),
+            (2**32, 1, 1, 1),
             None,
             2,
             transposed=True,

@@ -86,10 +86,10 @@ x[...], w[...], y[...] = 1, 1, 0  # there are pages for them
 out, gradient = y.copy(), x.copy()
 wide, narrow, row = np.ones((1, 64, 3, 2**14), "f"), np.ones((64, 1, 3, 3), "f"), np.ones((1, 64, 1, 2**14 - 2), "f")
 calls = [
-    *(lambda a=a: kernels.conv2d_forward(x, w, None, window, 1, a, out) for a in ("im2col", "winograd")),
+    *(lambda a=a: kernels.conv2d_forward(x, w, None, window, 1, a, False, out) for a in ("im2col", "winograd")),
     *(lambda a=a: kernels.conv2d_backward_input(y, w, window, 1, a, gradient) for a in ("im2col", "winograd")),
     lambda: kernels.conv2d_backward_weight(y, x, window, 1, "auto", w),
-    lambda: kernels.conv2d_forward(wide, narrow, None, window, 64, "auto", row),  # depthwise
+    lambda: kernels.conv2d_forward(wide, narrow, None, window, 64, "auto", False, row),  # depthwise
     lambda: kernels.conv2d_backward_input(row, narrow, window, 64, "auto", wide),
     lambda: kernels.conv2d_backward_weight(row, wide, window, 64, "auto", narrow),
 ]

@@ -97,7 +97,7 @@ def test_kernels_fill_what_they_are_given(backend):
     input, weight = np.ones((1, 2, 5, 6)), np.ones((3, 2, 2, 3))
     window = cyconv._window.parse("test", (5, 6), (2, 3), 1, 0, 1)
     output = np.full((1, 3, 4, 4), np.nan)
-    assert _backend.kernels.conv2d_forward(input, weight, None, window, 1, "auto", output) is None
+    assert _backend.kernels.conv2d_forward(input, weight, None, window, 1, "auto", False, output) is None
     assert (output == 12).all()
     indices = np.zeros((1, 2, 4, 4), np.int64)
     grad_input = np.full(input.shape, np.nan)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FLOATS = (np.float32, np.float64)
+FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+BEHAVED = 0x0001 | 0x0100  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 # The kernels keep sizes in Py_ssize_t and products of two of these parameters must fit as well.
 LARGEST = 2**31 - 1
 
@@ -50,6 +52,11 @@ def pair(function: str, name: str, value: Any, minimum: int, maximum: int = LARG
     """`value`, an int or a pair of ints, as ``(height, width)``."""
     if type(value) is int and minimum <= value <= maximum:
         return value, value
+    if type(value) is tuple and len(value) == 2:
+        height, width = value
+        exact = type(height) is int and type(width) is int
+        if exact and minimum <= height <= maximum and minimum <= width <= maximum:
+            return value
     if isinstance(value, (tuple, list)):
         if len(value) != 2:
             raise ValueError(
@@ -68,6 +75,8 @@ def pair(function: str, name: str, value: Any, minimum: int, maximum: int = LARG
 
 def padding(function: str, value: Any) -> tuple[int, int, int, int]:
     """`value` as ``(top, bottom, left, right)``; "same" is the caller's business."""
+    if type(value) is int and 0 <= value <= LARGEST:
+        return value, value, value, value
     if isinstance(value, str):
         if value == "valid":
             return 0, 0, 0, 0
@@ -75,8 +84,8 @@ def padding(function: str, value: Any) -> tuple[int, int, int, int]:
             f"{function}: padding must be an int, a pair (h, w), ((top, bottom), (left, right)), "
             f"'valid' or 'same', got {value!r}"
         )
-    nested = isinstance(value, (tuple, list)) and all(isinstance(side, (tuple, list)) for side in value)
-    if nested and len(value) == 2:
+    listed = (tuple, list)
+    if isinstance(value, listed) and len(value) == 2 and isinstance(value[0], listed) and isinstance(value[1], listed):
         return pair(function, "padding", value[0], 0) + pair(function, "padding", value[1], 0)
     height, width = pair(function, "padding", value, 0)
     return height, height, width, width
@@ -132,16 +141,18 @@ def arrays(function: str, **named: Any) -> Iterable[Any]:
     """
     dtype = None
     for name, array in named.items():
-        if array is None and name == "bias":
+        if type(array) is np.ndarray and array.flags.num & BEHAVED == BEHAVED:
+            own = array.dtype
+            if own is dtype or (dtype is None and (own is FLOAT32 or own is FLOAT64)):  # native, then
+                dtype = own
+                continue
+        elif array is None and name == "bias":
             continue
-        if type(array) is not np.ndarray:
-            array = _plain(function, name, array)
-        kind = array.dtype.type
-        if kind is not dtype:
-            if dtype is not None or (kind is not np.float32 and kind is not np.float64):
-                raise _dtype_error(function, named)
-            dtype = kind
-        named[name] = _behaved(array, kind)
+        array = _plain(function, name, array)
+        if array.dtype.type not in FLOATS or (dtype is not None and array.dtype.type is not dtype.type):
+            raise _dtype_error(function, named)
+        dtype = array.dtype.newbyteorder("=")
+        named[name] = np.require(array, dtype=dtype, requirements=["C", "A"])
     return named.values()
 
 
@@ -170,13 +181,6 @@ def _plain(function: str, name: str, array: object) -> AnyArray:
     return np.asarray(array)
 
 
-def _behaved(array: AnyArray, kind: type[np.generic]) -> AnyArray:
-    flags = array.flags
-    if flags.c_contiguous and flags.aligned and array.dtype.isnative:
-        return array
-    return np.require(array, dtype=np.dtype(kind), requirements=["C", "A"])
-
-
 def index_array(function: str, name: str, array: object) -> Indices:
     """`array` as a C-contiguous native int64 array of any shape."""
     array = _plain(function, name, array)
@@ -187,19 +191,19 @@ def index_array(function: str, name: str, array: object) -> Indices:
 
 def images(function: str, name: str, array: AnyArray) -> tuple[AnyArray, bool]:
     """`array` of shape (N, C, H, W) or (C, H, W) as (N, C, H, W), and whether it had no batch axis."""
-    single = array.ndim == 3
-    if single:
-        array = array[np.newaxis]
-    if array.ndim != 4:
+    return array.reshape(images_shape(function, name, array.shape)), array.ndim == 3
+
+
+def images_shape(function: str, name: str, shape: Shape) -> Shape:
+    """`shape` of images, (N, C, H, W) or (C, H, W), as (N, C, H, W)."""
+    batch = (1, *shape) if len(shape) == 3 else shape
+    if len(batch) != 4:
         raise ValueError(
-            f"{function}: {name} must have shape (N, C, H, W) or (C, H, W), got {name}.shape={array.shape}"
+            f"{function}: {name} must have shape (N, C, H, W) or (C, H, W), got {name}.shape={shape}"
         )
-    if 0 in array.shape[1:]:
-        raise ValueError(
-            f"{function}: {name} may be empty only along the batch, got {name}.shape="
-            f"{array.shape[1:] if single else array.shape}"
-        )
-    return array, single
+    if 0 in batch[1:]:
+        raise ValueError(f"{function}: {name} may be empty only along the batch, got {name}.shape={shape}")
+    return batch
 
 
 def same_shape(function: str, name: str, array: AnyArray, shape: Shape, why: str) -> None:
@@ -234,59 +238,58 @@ def allocatable(function: str, name: str, shape: Shape, dtype: npt.DTypeLike) ->
 
 def conv_weight(
     function: str,
-    input: AnyArray,
-    weight: AnyArray,
-    bias: AnyArray | None,
+    input: Shape,
+    weight: Shape,
+    bias: Shape | None,
     groups: int,
     transposed: bool = False,
-    single: bool = False,
 ) -> int:
-    """Shapes of a convolution's weight and bias against the channels of its (N, C, H, W) input.
+    """Shapes of a convolution's weight and bias against the channels of its input, (N, C, H, W) or (C, H, W).
 
     `weight` is (C_out, C_in/groups, kernel_h, kernel_w), or (C_in, C_out/groups, ...) of a
-    transposed convolution. With `single` the caller's input had no batch axis. Returns C_out.
+    transposed convolution. Returns C_out.
     """
     layout = (
         "(C_in, C_out/groups, kernel_h, kernel_w)"
         if transposed
         else "(C_out, C_in/groups, kernel_h, kernel_w)"
     )
-    if weight.ndim != 4 or 0 in weight.shape:
+    if len(weight) != 4 or 0 in weight:
         raise ValueError(
-            f"{function}: weight must have shape {layout}, none of them 0, got weight.shape={weight.shape}"
+            f"{function}: weight must have shape {layout}, none of them 0, got weight.shape={weight}"
         )
-    if weight.shape[0] % groups:
+    if weight[0] % groups:
         raise ValueError(
-            f"{function}: weight.shape[0]={weight.shape[0]} must be a multiple of groups={groups}"
+            f"{function}: weight.shape[0]={weight[0]} must be a multiple of groups={groups}"
         )
-    C_in, input_shape = input.shape[1], input.shape[1:] if single else input.shape
+    C_in = input[-3]
     C_out: int
     if transposed:
-        if weight.shape[0] != C_in:
+        if weight[0] != C_in:
             raise ValueError(
-                f"{function}: weight expects {weight.shape[0]} input channels (weight.shape[0]="
-                f"{weight.shape[0]}) but input has {C_in} (input.shape={input_shape})"
+                f"{function}: weight expects {weight[0]} input channels (weight.shape[0]="
+                f"{weight[0]}) but input has {C_in} (input.shape={input})"
             )
-        C_out = weight.shape[1] * groups
+        C_out = weight[1] * groups
     else:
-        if weight.shape[1] * groups != C_in:
+        if weight[1] * groups != C_in:
             raise ValueError(
-                f"{function}: weight expects {weight.shape[1] * groups} input channels (weight.shape[1]="
-                f"{weight.shape[1]}, groups={groups}) but input has {C_in} (input.shape={input_shape})"
+                f"{function}: weight expects {weight[1] * groups} input channels (weight.shape[1]="
+                f"{weight[1]}, groups={groups}) but input has {C_in} (input.shape={input})"
             )
-        C_out = weight.shape[0]
-    if bias is not None and bias.shape != (C_out,):
+        C_out = weight[0]
+    if bias is not None and bias != (C_out,):
         raise ValueError(
-            f"{function}: bias must have shape ({C_out},) to match weight, got bias.shape={bias.shape}"
+            f"{function}: bias must have shape ({C_out},) to match weight, got bias.shape={bias}"
         )
-    taps = weight.shape[1] * weight.shape[2] * weight.shape[3]
+    taps = weight[1] * weight[2] * weight[3]
     if taps > LARGEST:
         raise ValueError(
             f"{function}: weight has {taps} elements per channel, more than BLAS can count ({LARGEST})"
         )
-    if weight.shape[0] // groups > LARGEST:
+    if weight[0] // groups > LARGEST:
         raise ValueError(
-            f"{function}: weight.shape[0]={weight.shape[0]} in {groups} groups is more than BLAS can count ({LARGEST})"
+            f"{function}: weight.shape[0]={weight[0]} in {groups} groups is more than BLAS can count ({LARGEST})"
         )
     return C_out
 
@@ -469,6 +472,22 @@ def layer(function: str, value: object, layer_type: type[T]) -> T:
         )
         raise TypeError(f"{function}: expected a layer, got {value!r}{remedy}")
     return value
+
+
+def assigned(name: str, value: object, array: AnyArray) -> None:
+    """What is assigned to the name of an `array` of a layer is written into it, so it must fit."""
+    if not isinstance(value, np.ndarray):
+        raise TypeError(f"{name!r}: expected a NumPy array to write into that of the layer, got {value!r:.80}")
+    if value.shape != array.shape:
+        raise ValueError(f"{name!r}: expected an array of shape {array.shape}, got {value.shape}")
+    if not np.can_cast(value.dtype, array.dtype, "same_kind"):
+        raise TypeError(f"{name!r}: expected an array of dtype {array.dtype}, got {value.dtype}")
+
+
+def names_of_layers(*name: object) -> ValueError:
+    """The error for a name that is added to, or taken from, the arrays collected from several layers."""
+    got = f", got {name[0]!r}" if name else ""
+    return ValueError(f"Sequential: its arrays have the names of its layers, none can be added or removed{got}")
 
 
 def float_dtype(function: str, dtype: Any) -> np.dtype[Any]:

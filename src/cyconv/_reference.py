@@ -139,9 +139,10 @@ def conv2d_forward(
     window: Window,
     groups: int,
     algorithm: Algorithm,
+    relu: bool,
     output: Array[Float],
 ) -> None:
-    """output = weight . im2col(input) + bias, one product for each group."""
+    """output = weight . im2col(input) + bias, one product for each group; with `relu` max(0, that)."""
     _, C_out, _, W_out = output.shape
     weight = weight.reshape(groups, C_out // groups, -1)
     for images, rows in _column_pieces(output, input.shape[1], window):
@@ -151,6 +152,8 @@ def conv2d_forward(
         piece[...] = product.reshape(C_out, len(piece), -1, W_out).swapaxes(0, 1)
         if bias is not None:
             piece += bias[:, np.newaxis, np.newaxis]
+    if relu:
+        relu_forward(output.reshape(-1), output.reshape(-1))
 
 
 def conv2d_backward_input(
@@ -301,10 +304,20 @@ def _divisor(
 
 
 def matmul(
-    a: Array[Float], transpose_a: bool, b: Array[Float], transpose_b: bool, output: Array[Float]
+    a: Array[Float],
+    transpose_a: bool,
+    b: Array[Float],
+    transpose_b: bool,
+    bias: Array[Float] | None,
+    relu: bool,
+    output: Array[Float],
 ) -> None:
-    """output = op(a) . op(b) of two matrices."""
+    """output = op(a) . op(b) + bias (or None) along each row; with `relu` max(0, that)."""
     np.matmul(a.T if transpose_a else a, b.T if transpose_b else b, out=output)
+    if bias is not None:
+        output += bias
+    if relu:
+        relu_forward(output.reshape(-1), output.reshape(-1))
 
 
 def relu_forward(input: Array[Float], output: Array[Float]) -> None:

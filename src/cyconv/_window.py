@@ -97,3 +97,21 @@ def parse(
     else:
         top, bottom, left, right = _checks.padding(function, padding)
     return Window(kernel_h, kernel_w, stride_h, stride_w, top, bottom, left, right, dilation_h, dilation_w)
+
+
+def exact(
+    function: str, stride: IntOrPair, padding: Padding, dilation: IntOrPair
+) -> tuple[IntOrPair, Padding, IntOrPair]:
+    """The same three arguments of `parse`, in a form in which equal ones mean the same.
+
+    ``True == 1 == 1.0``, but only one of them is a stride; lists have no hash. What comes out is made of
+    ints alone, so that results can be remembered by it.
+    """
+    if type(stride) is type(padding) is type(dilation) is int:
+        return stride, padding, dilation
+    stride = _checks.pair(function, "stride", stride, 1)
+    dilation = _checks.pair(function, "dilation", dilation, 1)
+    if isinstance(padding, str) and padding == "same":
+        return stride, "same", dilation
+    top, bottom, left, right = _checks.padding(function, padding)
+    return stride, ((top, bottom), (left, right)), dilation

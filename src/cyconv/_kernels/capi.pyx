@@ -136,7 +136,7 @@ cdef int c_conv2d_forward(const capi.Geometry* given, const floating* input, con
     if weight == NULL or conv.N > 0 and (input == NULL or output == NULL):
         return capi.NULL_POINTER
     guarded = enter_products()
-    status = forward(&conv, algorithm, input, weight, bias, output)
+    status = forward(&conv, algorithm, input, weight, bias, False, output)
     leave_products(guarded)
     return capi.NO_MEMORY if status else capi.OK
 

@@ -38,11 +38,11 @@ cdef struct Tiling:
     size_t columns, buffer, scratch
 
 
-cdef Conv conv_sizes(tuple image_shape, tuple output_shape, Window window, Py_ssize_t groups):
+cdef Conv conv_sizes(const Py_ssize_t* image, const Py_ssize_t* output, Window window, Py_ssize_t groups) except *:
     """Sizes from the shapes on the input's side and on the output's."""
     cdef Conv conv
-    conv.N, conv.C_in, conv.H_in, conv.W_in = image_shape
-    conv.N, conv.C_out, conv.H_out, conv.W_out = output_shape
+    conv.N, conv.C_in, conv.H_in, conv.W_in = image[0], image[1], image[2], image[3]
+    conv.C_out, conv.H_out, conv.W_out = output[1], output[2], output[3]
     conv.groups = groups
     conv.window = window
     conv.threads = _threads.get_num_threads()
@@ -153,7 +153,8 @@ cdef const floating* gathered_outputs(const Conv* conv, const Tiling* tiling, co
 
 def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
     """Bytes of workspace for one thread by the algorithm that is chosen (forward, or backward wrt the input)."""
-    cdef Conv conv = conv_sizes(image_shape, output_shape, c_window(window), groups)
+    cdef Py_ssize_t[4] image = image_shape, output = output_shape
+    cdef Conv conv = conv_sizes(image, output, c_window(window), groups)
     cdef size_t itemsize = weight.itemsize
     cdef int algorithm = choose(&conv, AUTO, BACKWARD_INPUT if backward else FORWARD, itemsize)
     cdef Strip strip

@@ -25,25 +25,17 @@ cdef Tiling tile_backward_input(const Conv* conv, size_t itemsize) noexcept nogi
 
 def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input):
     """grad_input = col2im(weight^T . grad_output): overlapping windows add."""
-    cdef Conv conv = conv_sizes(grad_input.shape, grad_output.shape, c_window(window), groups)
-    cdef int asked = c_algorithm(algorithm)
-    with products_guard():
-        if weight.itemsize == sizeof(float):
-            backward_input_arrays[float](&conv, asked, grad_output, weight, grad_input)
+    cdef Array dy = array_in(grad_output)  # (N, C_out, H_out, W_out)
+    cdef Array w = array_in(weight)        # (C_out, C_in/groups, kernel_h, kernel_w)
+    cdef Array dx = array_out(grad_input)  # (N, C_in, H_in, W_in)
+    cdef Conv conv = conv_sizes(dx.shape, dy.shape, c_window(window), groups)
+    cdef int asked = c_algorithm(algorithm), status
+    with products_guard(), nogil:
+        if w.itemsize == sizeof(float):
+            status = backward_input[float](&conv, asked, <float*>dy.data, <float*>w.data, <float*>dx.data)
         else:
-            backward_input_arrays[double](&conv, asked, grad_output, weight, grad_input)
-
-
-cdef int backward_input_arrays(const Conv* conv, int algorithm,
-                               const floating[:, :, :, ::1] grad_output,  # IN (N, C_out, H_out, W_out)
-                               const floating[:, :, :, ::1] weight,       # IN (C_out, C_in/groups, kernel_h, kernel_w)
-                               floating[:, :, :, ::1] grad_input,         # OUT (N, C_in, H_in, W_in)
-                               ) except -1:
-    cdef int status
-    with nogil:
-        status = backward_input(conv, algorithm, &grad_output[0, 0, 0, 0], &weight[0, 0, 0, 0],
-                                &grad_input[0, 0, 0, 0])
-    return check_memory(status)
+            status = backward_input[double](&conv, asked, <double*>dy.data, <double*>w.data, <double*>dx.data)
+    check_memory(status)
 
 
 cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_output, const floating* weight,
@@ -54,11 +46,11 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         return 0
     algorithm = choose(conv, algorithm, BACKWARD_INPUT, sizeof(floating))
     if algorithm == DEPTHWISE:
-        done = depthwise(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+        done = depthwise(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == WINOGRAD:
-        done = winograd(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+        done = winograd(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == IMPLICIT:
-        done = implicit(conv, True, grad_output, weight, <const floating*>NULL, grad_input)
+        done = implicit(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))
@@ -68,8 +60,11 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
     cdef floating* workspace = <floating*>cyconv_acquire(threads * size * sizeof(floating))
     if workspace == NULL:
         return NO_MEMORY
-    for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        backward_input_task(conv, &tiling, t, grad_output, weight, grad_input, workspace + threadid() * size)
+    if tasks == 1:  # a team of one costs most of a microsecond
+        backward_input_task(conv, &tiling, 0, grad_output, weight, grad_input, workspace)
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            backward_input_task(conv, &tiling, t, grad_output, weight, grad_input, workspace + threadid() * size)
     cyconv_release(workspace)
     return 0
 

@@ -26,25 +26,17 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
 
 def conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight):
     """grad_weight = grad_output . im2col(input)^T, summed over the batch."""
-    cdef Conv conv = conv_sizes(input.shape, grad_output.shape, c_window(window), groups)
-    cdef int asked = c_algorithm(algorithm)
-    with products_guard():
-        if input.itemsize == sizeof(float):
-            backward_weight_arrays[float](&conv, asked, grad_output, input, grad_weight)
+    cdef Array dy = array_in(grad_output)   # (N, C_out, H_out, W_out)
+    cdef Array x = array_in(input)          # (N, C_in, H_in, W_in)
+    cdef Array dw = array_out(grad_weight)  # (C_out, C_in/groups, kernel_h, kernel_w)
+    cdef Conv conv = conv_sizes(x.shape, dy.shape, c_window(window), groups)
+    cdef int asked = c_algorithm(algorithm), status
+    with products_guard(), nogil:
+        if x.itemsize == sizeof(float):
+            status = backward_weight[float](&conv, asked, <float*>dy.data, <float*>x.data, <float*>dw.data)
         else:
-            backward_weight_arrays[double](&conv, asked, grad_output, input, grad_weight)
-
-
-cdef int backward_weight_arrays(const Conv* conv, int algorithm,
-                                const floating[:, :, :, ::1] grad_output,  # IN (N, C_out, H_out, W_out)
-                                const floating[:, :, :, ::1] input,        # IN (N, C_in, H_in, W_in)
-                                floating[:, :, :, ::1] grad_weight,        # OUT (C_out, C_in/groups, kernel_h, kernel_w)
-                                ) except -1:
-    cdef int status
-    with nogil:
-        status = backward_weight(conv, algorithm, &grad_output[0, 0, 0, 0], &input[0, 0, 0, 0],
-                                 &grad_weight[0, 0, 0, 0])
-    return check_memory(status)
+            status = backward_weight[double](&conv, asked, <double*>dy.data, <double*>x.data, <double*>dw.data)
+    check_memory(status)
 
 
 cdef int backward_weight(const Conv* conv, int algorithm, const floating* grad_output, const floating* input,
@@ -70,9 +62,12 @@ cdef int backward_weight(const Conv* conv, int algorithm, const floating* grad_o
     cdef floating* workspace = <floating*>cyconv_acquire((threads * size + partial) * sizeof(floating))
     if workspace == NULL:
         return NO_MEMORY
-    for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        backward_weight_task(conv, &tiling, t, grad_output, input, grad_weight, workspace + threads * size,
-                             workspace + threadid() * size)
+    if tasks == 1:  # a team of one costs most of a microsecond
+        backward_weight_task(conv, &tiling, 0, grad_output, input, grad_weight, workspace + threads * size, workspace)
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            backward_weight_task(conv, &tiling, t, grad_output, input, grad_weight, workspace + threads * size,
+                                 workspace + threadid() * size)
     add_partial_sums(grad_weight, workspace + threads * size, weights, tiling.splits - 1)
     cyconv_release(workspace)
     return 0

@@ -12,45 +12,38 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
     return tiling
 
 
-def conv2d_forward(input, weight, bias, window, groups, algorithm, output):
-    """output = weight . im2col(input) + bias, one product for each group and tile."""
-    cdef Conv conv = conv_sizes(input.shape, output.shape, c_window(window), groups)
-    cdef int asked = c_algorithm(algorithm)
-    with products_guard():
-        if input.itemsize == sizeof(float):
-            forward_arrays[float](&conv, asked, input, weight, bias, output)
+def conv2d_forward(input, weight, bias, window, groups, algorithm, relu, output):
+    """output = weight . im2col(input) + bias, one product for each group and tile; with `relu` max(0, that)."""
+    cdef Array x = array_in(input)     # (N, C_in, H_in, W_in)
+    cdef Array w = array_in(weight)    # (C_out, C_in/groups, kernel_h, kernel_w)
+    cdef Array b = array_in(bias)      # (C_out,) or None
+    cdef Array y = array_out(output)   # (N, C_out, H_out, W_out)
+    cdef Conv conv = conv_sizes(x.shape, y.shape, c_window(window), groups)
+    cdef int asked = c_algorithm(algorithm), status
+    cdef bint rectified = relu
+    with products_guard(), nogil:
+        if x.itemsize == sizeof(float):
+            status = forward[float](&conv, asked, <float*>x.data, <float*>w.data, <float*>b.data, rectified,
+                                    <float*>y.data)
         else:
-            forward_arrays[double](&conv, asked, input, weight, bias, output)
-
-
-cdef int forward_arrays(const Conv* conv, int algorithm,
-                        const floating[:, :, :, ::1] input,   # IN (N, C_in, H_in, W_in)
-                        const floating[:, :, :, ::1] weight,  # IN (C_out, C_in/groups, kernel_h, kernel_w)
-                        const floating[::1] bias,             # IN (C_out,) or None
-                        floating[:, :, :, ::1] output,        # OUT (N, C_out, H_out, W_out)
-                        ) except -1:
-    cdef const floating* bias_ = NULL
-    cdef int status
-    if bias is not None:
-        bias_ = &bias[0]
-    with nogil:
-        status = forward(conv, algorithm, &input[0, 0, 0, 0], &weight[0, 0, 0, 0], bias_, &output[0, 0, 0, 0])
-    return check_memory(status)
+            status = forward[double](&conv, asked, <double*>x.data, <double*>w.data, <double*>b.data, rectified,
+                                     <double*>y.data)
+    check_memory(status)
 
 
 cdef int forward(const Conv* conv, int algorithm, const floating* input, const floating* weight,
-                 const floating* bias, floating* output) noexcept nogil:
+                 const floating* bias, bint relu, floating* output) noexcept nogil:
     """0, or NO_MEMORY. `bias` may be NULL."""
     cdef int done = 0
     if conv.N == 0:
         return 0
     algorithm = choose(conv, algorithm, FORWARD, sizeof(floating))
     if algorithm == DEPTHWISE:
-        done = depthwise(conv, False, input, weight, bias, output)
+        done = depthwise(conv, False, input, weight, bias, relu, output)
     elif algorithm == WINOGRAD:
-        done = winograd(conv, False, input, weight, bias, output)
+        done = winograd(conv, False, input, weight, bias, relu, output)
     elif algorithm == IMPLICIT:
-        done = implicit(conv, False, input, weight, bias, output)
+        done = implicit(conv, False, input, weight, bias, relu, output)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))
@@ -60,14 +53,17 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
     cdef floating* workspace = <floating*>cyconv_acquire(threads * size * sizeof(floating))
     if workspace == NULL:
         return NO_MEMORY
-    for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        forward_task(conv, &tiling, t, input, weight, bias, output, workspace + threadid() * size)
+    if tasks == 1:  # a team of one costs most of a microsecond
+        forward_task(conv, &tiling, 0, input, weight, bias, relu, output, workspace)
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            forward_task(conv, &tiling, t, input, weight, bias, relu, output, workspace + threadid() * size)
     cyconv_release(workspace)
     return 0
 
 
 cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, const floating* input,
-                       const floating* weight, const floating* bias, floating* output,
+                       const floating* weight, const floating* bias, bint relu, floating* output,
                        floating* workspace) noexcept nogil:
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t m0 = digit(&task, tiling.blocks) * tiling.block
@@ -94,24 +90,37 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
              workspace + tiling.columns + tiling.buffer)
         k0 += k
     if tiling.gathered:
-        scatter(conv, c, bias, channel, m, n0, images, l0, positions, output)
-    elif bias != NULL:
-        add_bias(c, ldc, bias + channel, m, P)
+        scatter(conv, c, bias, relu, channel, m, n0, images, l0, positions, output)
+    elif bias != NULL or relu:
+        finish_rows(c, ldc, bias + channel if bias != NULL else NULL, relu, m, P)
     restore_denormals(control)
 
 
-cdef void add_bias(floating* output, Py_ssize_t row_length, const floating* bias, Py_ssize_t m,
-                   Py_ssize_t P) noexcept nogil:
+cdef inline void rectify(floating* values, Py_ssize_t count) noexcept nogil:
+    # max(0, value); NaN stays NaN
+    cdef Py_ssize_t i
+    for i in range(count):
+        values[i] = <floating>0 if values[i] <= 0 else values[i]
+
+
+cdef void finish_rows(floating* output, Py_ssize_t row_length, const floating* bias, bint relu, Py_ssize_t m,
+                      Py_ssize_t P) noexcept nogil:
+    """output[o, p] += bias[o], then max(0, that) with `relu`; bias may be NULL."""
     cdef Py_ssize_t o, p
+    cdef floating* row
     for o in range(m):
-        for p in range(P):
-            output[o * row_length + p] += bias[o]
+        row = output + o * row_length
+        if bias != NULL:
+            for p in range(P):
+                row[p] += bias[o]
+        if relu:
+            rectify(row, P)
 
 
-cdef void scatter(const Conv* conv, const floating* product, const floating* bias, Py_ssize_t channel,
+cdef void scatter(const Conv* conv, const floating* product, const floating* bias, bint relu, Py_ssize_t channel,
                   Py_ssize_t m, Py_ssize_t n0, Py_ssize_t images, Py_ssize_t l0, Py_ssize_t positions,
                   floating* output) noexcept nogil:
-    """output[n, channel + o, l] = product[o, (n, l)] + bias[channel + o]."""
+    """output[n, channel + o, l] = product[o, (n, l)] + bias[channel + o], max(0, that) with `relu`."""
     cdef Py_ssize_t n, o, p
     cdef floating offset
     cdef floating* row
@@ -121,5 +130,7 @@ cdef void scatter(const Conv* conv, const floating* product, const floating* bia
             offset = bias[channel + o] if bias != NULL else 0
             for p in range(positions):
                 row[p] = product[p] + offset
+            if relu:
+                rectify(row, positions)
             product += images * positions
         product += (1 - m * images) * positions

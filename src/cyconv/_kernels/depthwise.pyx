@@ -87,7 +87,7 @@ cdef inline Py_ssize_t first_shift(Py_ssize_t pad, Py_ssize_t reach, Py_ssize_t 
 
 
 cdef int depthwise(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                   const floating* bias, floating* outputs) noexcept nogil:
+                   const floating* bias, bint relu, floating* outputs) noexcept nogil:
     """Forward, or with `backward` the gradient of the input: images and outputs change sides.
 
     Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
@@ -116,7 +116,7 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
             depthwise_backward_strip(conv, &s, t, images, weight, outputs, distance,
                                      <floating*>(workspace + s.table + threadid() * s.size))
         else:
-            depthwise_strip(conv, &s, t, images, weight, bias, outputs, distance,
+            depthwise_strip(conv, &s, t, images, weight, bias, relu, outputs, distance,
                             <floating*>(workspace + s.table + threadid() * s.size))
     cyconv_release(workspace)
     return 1
@@ -169,7 +169,7 @@ cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noex
 
 
 cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* images,
-                          const floating* weight, const floating* bias, floating* outputs,
+                          const floating* weight, const floating* bias, bint relu, floating* outputs,
                           const Py_ssize_t* distance, floating* line) noexcept nogil:
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
@@ -177,6 +177,8 @@ cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, con
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
     lay_plane(s, images + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
     taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
+    if relu:
+        rectify(sums, rows * s.width)
     for y in range(rows):
         interleave_row(sums + y * s.width, 0, 1, conv.W_out, False, outputs + plane * conv.L + (first + y) * conv.W_out)
     restore_denormals(control)

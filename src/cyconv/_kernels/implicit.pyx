@@ -79,7 +79,7 @@ cdef bint implicit_applies(const Conv* conv, bint backward, size_t itemsize) noe
 
 
 cdef int implicit(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                  const floating* bias, floating* outputs) noexcept nogil:
+                  const floating* bias, bint relu, floating* outputs) noexcept nogil:
     """Forward, or with `backward` the gradient of the input: images and outputs change sides.
 
     Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
@@ -97,7 +97,7 @@ cdef int implicit(const Conv* conv, bint backward, const floating* images, const
         return NO_MEMORY
     lay_taps(&s, &conv.window, backward, distance)
     for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        implicit_task(conv, &s, backward, t, images, weight, bias, outputs, distance,
+        implicit_task(conv, &s, backward, t, images, weight, bias, relu, outputs, distance,
                       <floating*>(workspace + s.table + threadid() * size))
     cyconv_release(workspace)
     return 1
@@ -124,7 +124,7 @@ cdef void lay_taps(const Implicit* s, const Window* w, bint backward, Py_ssize_t
 
 
 cdef void implicit_task(const Conv* conv, const Implicit* s, bint backward, Py_ssize_t task, const floating* images,
-                        const floating* weight, const floating* bias, floating* outputs, const Py_ssize_t* table,
+                        const floating* weight, const floating* bias, bint relu, floating* outputs, const Py_ssize_t* table,
                         floating* workspace) noexcept nogil:
     cdef uint64_t control = flush_denormals()
     cdef const Strip* strip = &s.strip
@@ -164,7 +164,7 @@ cdef void implicit_task(const Conv* conv, const Implicit* s, bint backward, Py_s
             else:
                 pack_filters(weight + c0 * taps, conv.K, m, c * taps, factors)
             line_product(factors, lines, distance, c * count, m, positions, by_rows, start, c0 == 0, c0 + c >= s.C,
-                         False, sums, sums_length(s), strip.width, columns, strip.phases_h * s.W, strip.phases_w, plane,
+                         relu, sums, sums_length(s), strip.width, columns, strip.phases_h * s.W, strip.phases_w, plane,
                          outputs + (first * strip.phases_h + a) * s.W + b, panel)
             c0 += c
         distance += s.channels * count

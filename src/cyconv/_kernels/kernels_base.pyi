@@ -63,6 +63,7 @@ def conv2d_forward(
     window: Window,
     groups: int,
     algorithm: Algorithm,
+    relu: bool,
     output: Array[Float],
 ) -> None: ...
 def conv2d_workspace(
@@ -71,7 +72,13 @@ def conv2d_workspace(
 def dropout(input: Array[Float], seed: int, p: float, output: Array[Float]) -> None: ...
 def im2col(input: Array[Float], window: Window, columns: Array[Float]) -> None: ...
 def matmul(
-    a: Array[Float], transpose_a: bool, b: Array[Float], transpose_b: bool, output: Array[Float]
+    a: Array[Float],
+    transpose_a: bool,
+    b: Array[Float],
+    transpose_b: bool,
+    bias: Array[Float] | None,
+    relu: bool,
+    output: Array[Float],
 ) -> None: ...
 def max_pool2d_backward(grad_output: Array[Float], indices: Indices, grad_input: Array[Float]) -> int: ...
 def max_pool2d_forward(

@@ -1,49 +1,96 @@
 # The product of two matrices, for the fully connected layer.
 
-# Rows and columns of the output that one gemm makes; fixed, so that bits do not depend on threads.
+# Most rows and columns of the output that one task makes: whole panels of gemm. Each element is one sum in one
+# order, however the output is divided.
 cdef Py_ssize_t MATMUL_ROWS = 1024
-cdef Py_ssize_t MATMUL_COLUMNS = 256
+cdef Py_ssize_t MATMUL_COLUMNS = 240
+# Packing a matrix does not pay for so few rows, or columns, of the other.
+cdef Py_ssize_t FEW_ROWS = 32
+cdef Py_ssize_t FEW_LANES = 2
 
 
-def matmul(a, transpose_a, b, transpose_b, output):
-    """output = op(a) . op(b) of two matrices."""
-    with BLAS_GUARD:
-        if a.itemsize == sizeof(float):
-            matmul_blocks[float](a, transpose_a, b, transpose_b, output)
+cdef struct Product:
+    # C := op(A) op(B) + bias: op(A) is (m, k), op(B) (k, n); lda and ldb are the lengths of stored rows.
+    Py_ssize_t m, n, k, lda, ldb
+    bint transpose_a, transpose_b, relu
+    bint by_dots                # nothing is packed
+    Py_ssize_t rows, row_blocks # of one task, and how many that makes
+    Py_ssize_t columns          # blocks of MATMUL_COLUMNS
+    int threads                 # at most
+
+
+def matmul(a, transpose_a, b, transpose_b, bias, relu, output):
+    """output = op(a) . op(b) + bias (or None) along each row; with `relu` max(0, that)."""
+    cdef Array x = array_in(a)         # (m, k), or (k, m) if transpose_a
+    cdef Array w = array_in(b)         # (k, n), or (n, k) if transpose_b
+    cdef Array shift = array_in(bias)  # (n,) or None
+    cdef Array y = array_out(output)   # (m, n)
+    cdef Product p
+    cdef int status
+    p.m, p.n, p.lda, p.ldb = y.shape[0], y.shape[1], x.shape[1], w.shape[1]
+    p.transpose_a, p.transpose_b, p.relu = transpose_a, transpose_b, relu
+    p.k = x.shape[0] if p.transpose_a else x.shape[1]
+    p.threads = _threads.get_num_threads()
+    if p.m == 0 or p.n == 0:
+        return
+    divide_product(&p, y.itemsize)
+    with products_guard(), nogil:
+        if y.itemsize == sizeof(float):
+            status = product[float](&p, <float*>x.data, <float*>w.data, <float*>shift.data, <float*>y.data)
         else:
-            matmul_blocks[double](a, transpose_a, b, transpose_b, output)
+            status = product[double](&p, <double*>x.data, <double*>w.data, <double*>shift.data, <double*>y.data)
+    check_memory(status)
 
 
-cdef int matmul_blocks(const floating[:, ::1] a,   # IN (m, k), or (k, m) if transpose_a
-                       bint transpose_a,
-                       const floating[:, ::1] b,   # IN (k, n), or (n, k) if transpose_b
-                       bint transpose_b,
-                       floating[:, ::1] output,    # OUT (m, n)
-                       ) except -1:
-    cdef Py_ssize_t m = output.shape[0], n = output.shape[1]
-    cdef Py_ssize_t k = a.shape[0] if transpose_a else a.shape[1]
-    cdef Py_ssize_t blocks_n = ceil_div(n, MATMUL_COLUMNS)
-    cdef Py_ssize_t tasks = ceil_div(m, MATMUL_ROWS) * blocks_n, t
-    cdef int threads = team(<double>m * n * k, tasks)
-    cdef uint64_t control
-    if m == 0 or n == 0:
-        return 0
-    if k == 0:
-        memset(&output[0, 0], 0, m * n * sizeof(floating))
-        return 0
-    with nogil, parallel(num_threads=threads):
-        control = flush_denormals()
-        for t in prange(tasks, schedule="dynamic"):
-            matmul_block(transpose_a, transpose_b, m, n, k, &a[0, 0], a.shape[1], &b[0, 0], b.shape[1],
-                         &output[0, 0], t // blocks_n * MATMUL_ROWS, t % blocks_n * MATMUL_COLUMNS)
-        restore_denormals(control)
+cdef void divide_product(Product* p, Py_ssize_t itemsize) noexcept nogil:
+    """How it is computed, and in which tasks: by the shapes alone."""
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef Py_ssize_t wanted = <Py_ssize_t>max(1, min(<double>TASKS, <double>p.m * p.n * p.k / TASK_WORK))
+    # the sum over the lanes of a dot product takes as long as some steps along k
+    p.by_dots = (CYCONV_PANELS and p.transpose_b and not p.transpose_a and p.k >= 16 * lanes
+                 and (p.m <= FEW_ROWS or p.n <= FEW_LANES * lanes))
+    p.columns = ceil_div(p.n, MATMUL_COLUMNS)
+    divide(p.m, max(ceil_div(wanted, max(1, p.columns)), ceil_div(p.m, MATMUL_ROWS)), 64, &p.rows, &p.row_blocks)
+
+
+cdef int product(const Product* p, const floating* a, const floating* b, const floating* bias,
+                 floating* output) noexcept nogil:
+    """0, or NO_MEMORY."""
+    cdef Py_ssize_t tasks = p.row_blocks * p.columns, t
+    cdef int threads = team_of(p.threads, <double>p.m * p.n * p.k, tasks)
+    cdef size_t size = gemm_scratch(sizeof(floating))
+    cdef floating* scratch = <floating*>cyconv_acquire(threads * size * sizeof(floating))
+    if scratch == NULL:
+        return NO_MEMORY
+    if tasks == 1:  # a team of one costs most of a microsecond
+        product_block(p, 0, a, b, bias, output, scratch)
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            product_block(p, t, a, b, bias, output, scratch + threadid() * size)
+    cyconv_release(scratch)
     return 0
 
 
-cdef void matmul_block(bint transpose_a, bint transpose_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
-                       const floating* a, Py_ssize_t lda, const floating* b, Py_ssize_t ldb,
-                       floating* c, Py_ssize_t row, Py_ssize_t column) noexcept nogil:
-    a += row if transpose_a else row * lda
-    b += column * ldb if transpose_b else column
-    blas_gemm[floating](transpose_a, transpose_b, min(MATMUL_ROWS, m - row), min(MATMUL_COLUMNS, n - column), k,
-                   a, lda, b, ldb, 0, c + row * n + column, n)
+cdef void product_block(const Product* p, Py_ssize_t task, const floating* a, const floating* b, const floating* bias,
+                        floating* output, floating* scratch) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t j = digit(&task, p.columns) * MATMUL_COLUMNS, i = task * p.rows, r, c
+    cdef Py_ssize_t rows = min(p.rows, p.m - i), columns = min(MATMUL_COLUMNS, p.n - j)
+    a += i if p.transpose_a else i * p.lda
+    b += j * p.ldb if p.transpose_b else j
+    output += i * p.n + j
+    if p.k == 0:
+        for r in range(rows):
+            memset(output + r * p.n, 0, columns * sizeof(floating))
+    elif p.by_dots:
+        dots(rows, columns, p.k, a, p.lda, b, p.ldb, output, p.n)
+    else:
+        gemm(p.transpose_a, p.transpose_b, rows, columns, p.k, a, p.lda, b, p.ldb, False, output, p.n, scratch)
+    for r in range(rows):
+        if bias != NULL:
+            for c in range(columns):
+                output[c] += bias[j + c]
+        if p.relu:
+            rectify(output, columns)
+        output += p.n
+    restore_denormals(control)

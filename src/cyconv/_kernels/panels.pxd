@@ -19,6 +19,10 @@ cdef extern from "vectors.h":
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t,
+                           float*, Py_ssize_t) noexcept nogil
+    void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
+                            double*, Py_ssize_t) noexcept nogil
     ctypedef struct cyconv_tile:
         Py_ssize_t pixel, output
         int rows, columns, whole
@@ -32,9 +36,9 @@ cdef extern from "vectors.h":
                                     Py_ssize_t, float*) noexcept nogil
     void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, double*,
                                     Py_ssize_t, double*) noexcept nogil
-    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, float*,
+    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, int, float*,
                                   Py_ssize_t) noexcept nogil
-    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, double*,
+    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int, double*,
                                    Py_ssize_t) noexcept nogil
     void cyconv_float_lay_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_taps(const float*, const Py_ssize_t*, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
@@ -113,6 +117,15 @@ cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssi
         cyconv_double_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
 
 
+cdef inline void dots(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
+                      const floating* b, Py_ssize_t ldb, floating* c, Py_ssize_t ldc) noexcept nogil:
+    # C := A B^T of A (m, k) and B (n, k), as dot products of rows.
+    if floating is float:
+        cyconv_float_dots(m, n, k, a, lda, b, ldb, c, ldc)
+    else:
+        cyconv_double_dots(m, n, k, a, lda, b, ldb, c, ldc)
+
+
 cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:
     return FLOAT_LANES if itemsize == sizeof(float) else DOUBLE_LANES
 
@@ -148,11 +161,11 @@ cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_
 
 
 cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count,
-                              int m, floating bias, floating* output, Py_ssize_t W_out) noexcept nogil:
+                              int m, floating bias, bint relu, floating* output, Py_ssize_t W_out) noexcept nogil:
     if floating is float:
-        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, output, W_out)
+        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, relu, output, W_out)
     else:
-        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, output, W_out)
+        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, output, W_out)
 
 
 cdef inline void lay_row(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t count,

@@ -38,8 +38,18 @@ cdef class _BlasGuard:
             _threads.single_threaded_blas.__exit__(*exception)
 
 
+cdef class _NoGuard:
+    """Nothing to set, at less than contextlib.nullcontext costs."""
+
+    def __enter__(self):
+        pass
+
+    def __exit__(self, *exception):
+        pass
+
+
 BLAS_GUARD = _BlasGuard()
-NO_GUARD = nullcontext()
+NO_GUARD = _NoGuard()
 
 
 cdef products_guard():

@@ -97,6 +97,7 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #define WQ 1.5f
 #define BITS uint32_t
 #include "panel.h"
+#include "dots.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "implicit.h"
@@ -117,6 +118,7 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #define WQ 1.5
 #define BITS uint64_t
 #include "panel.h"
+#include "dots.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "implicit.h"

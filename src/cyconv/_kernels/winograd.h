@@ -178,8 +178,19 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
     }
 }
 
+/* max(0, v), element by element; NaN stays NaN. */
+CYCONV_INLINE PANEL(vector) PANEL(rectified)(PANEL(vector) v)
+{
+#if defined(__GNUC__)
+    typedef BITS PANEL(mask) __attribute__((vector_size(LANES * sizeof(REAL))));
+    return (PANEL(vector))((PANEL(mask))v & ~(PANEL(mask))(v <= 0));
+#else
+    return v <= 0 ? 0 : v;
+#endif
+}
+
 CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                      const int m, REAL bias, REAL *output, ptrdiff_t W_out)
+                                      const int m, REAL bias, const int relu, REAL *output, ptrdiff_t W_out)
 {
     PANEL(vector) check; /* 0 * NaN and 0 * infinity are NaN */
     memset(&check, 0, sizeof check);
@@ -196,6 +207,7 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
             for (int j = 0; j < m; j++) {
                 y[j] += bias;
                 check += 0 * y[j];
+                if (relu) y[j] = PANEL(rectified)(y[j]);
             }
             /* y[j] holds pixel j of every tile: shuffled, a tile's pixels are neighbours, and tiles in order */
             PANEL(shuffle)(y, m);
@@ -221,13 +233,13 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
     return rest == 0;
 }
 
-/* `count` tiles of one output channel: A^T v A + bias into the output pixels that exist. values[36][plane] are readable
+/* `count` tiles of one output channel: A^T v A + bias (with relu max(0, that)) into the output pixels that exist. values[36][plane] are readable
    to a whole vector. Returns whether every value is finite. */
 static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count, int m,
-                               REAL bias, REAL *output, ptrdiff_t W_out)
+                               REAL bias, int relu, REAL *output, ptrdiff_t W_out)
 {
-    return m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, output, W_out)
-                  : PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, output, W_out);
+    return m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, output, W_out)
+                  : PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, output, W_out);
 }
 
 /* The gradient of one filter, G^T u G: sums[36][plane] of `channels` channels (readable to a whole vector) to

@@ -103,7 +103,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
 
 
 cdef int winograd(const Conv* conv, bint backward, const floating* images, const floating* weight,
-                  const floating* bias, floating* outputs) noexcept nogil:
+                  const floating* bias, bint relu, floating* outputs) noexcept nogil:
     """Fill `outputs`, and return 1; 0 where a value is not finite, and the direct sum must decide which are; NO_MEMORY."""
     cdef Winograd s = winograd_sizes(conv, backward, sizeof(floating))
     cdef int threads = team_of(conv.threads, multiply_adds(conv), 1 << 20)
@@ -116,14 +116,14 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
     for g in range(conv.groups):
         finite = finite and winograd_group(
             &s, threads, images + g * s.C * s.H * s.W, weight + g * conv.M * conv.K,
-            bias + g * s.M if bias != NULL else NULL, outputs + g * s.M * s.H_out * s.W_out, <cyconv_tile*>workspace,
-            <floating*>(workspace + table_bytes(&s)))
+            bias + g * s.M if bias != NULL else NULL, relu, outputs + g * s.M * s.H_out * s.W_out,
+            <cyconv_tile*>workspace, <floating*>(workspace + table_bytes(&s)))
     cyconv_release(workspace)
     return finite
 
 
 cdef bint winograd_group(const Winograd* s, int threads, const floating* images, const floating* weight,
-                         const floating* bias, floating* outputs, cyconv_tile* tiles,
+                         const floating* bias, bint relu, floating* outputs, cyconv_tile* tiles,
                          floating* workspace) noexcept nogil:
     cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS)
     cdef Py_ssize_t row, column, rows, columns, count, parts, t, bad = 0
@@ -144,7 +144,7 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
                 winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels, workspace + threadid() * size)
             for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
                 bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
-                                        bias, outputs, workspace + threadid() * size)
+                                        bias, relu, outputs, workspace + threadid() * size)
             column += columns
         row += rows
     return bad == 0
@@ -206,7 +206,7 @@ cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t 
 
 cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts,
                            const cyconv_tile* tiles, Py_ssize_t count, const floating* pixels, const floating* weight,
-                           const floating* bias, floating* outputs, floating* workspace) noexcept nogil:
+                           const floating* bias, bint relu, floating* outputs, floating* workspace) noexcept nogil:
     """Filters m.. at one part of the tiles; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
     cdef floating* weights = workspace               # [panel, 36, c, ROWS] = G g G^T
@@ -227,7 +227,7 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
         winograd_products(s, panels, first, past, round_up(count, 3 * lanes), pixels, weights, products)
         for f in range(filters):
             finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first, s.m,
-                                   bias[m + f] if bias != NULL else 0, outputs + (m + f) * s.H_out * s.W_out, s.W_out)
+                                   bias[m + f] if bias != NULL else 0, relu, outputs + (m + f) * s.H_out * s.W_out, s.W_out)
     restore_denormals(control)
     return not finite
 

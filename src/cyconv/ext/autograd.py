@@ -55,19 +55,22 @@ class _Convolution(NamedTuple):
     algorithm: Any
 
 
-def _filled(kernel, first, second, conv, shape, *bias):
+def _filled(kernel, first, second, conv, shape):
     """What `kernel` makes of two arrays, which autograd may hand over in any layout."""
     first, second = _checks.arrays(kernel.__name__, first=first, second=second)
     result = numpy.empty(shape, first.dtype)
     first, second, target = (array.reshape((1, *array.shape)[-4:]) for array in (first, second, result))
-    kernel(first, second, *bias, conv.window, conv.groups, conv.algorithm, target)
+    if kernel is _backend.kernels.conv2d_forward:
+        kernel(first, second, None, conv.window, conv.groups, conv.algorithm, False, target)
+    else:
+        kernel(first, second, conv.window, conv.groups, conv.algorithm, target)
     return result
 
 
 @primitive
 def _forward(input, weight, conv):
     """output = weight * input."""
-    return _filled(_backend.kernels.conv2d_forward, input, weight, conv, conv.output, None)
+    return _filled(_backend.kernels.conv2d_forward, input, weight, conv, conv.output)
 
 
 @primitive

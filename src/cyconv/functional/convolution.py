@@ -1,13 +1,14 @@
 """Convolution, transposed convolution and their gradients; the convolution of mathematics."""
 
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, TypeAlias
 
 import numpy as np
 
 from .. import _backend, _checks, _window
 from .._types import Algorithm, Array, Float, GradInput, IntOrPair, Padding, Pair, Shape
 from .._window import Window
-from ._outputs import like_output, result
+from ._outputs import like_output, result, target
 
 __all__ = ["conv2d", "conv2d_backward", "conv_transpose2d", "conv_transpose2d_backward", "convolve"]
 
@@ -67,18 +68,31 @@ def conv2d(
     -----
     Definition and argument names: ``torch.nn.functional.conv2d``.
     """
+    return convolved(input, weight, bias, stride, padding, dilation, groups, algorithm, out, False)
+
+
+def convolved(
+    input: Array[Float],
+    weight: Array[Float],
+    bias: Array[Float] | None,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+    algorithm: Algorithm,
+    out: Array[Float] | None,
+    relu: bool,
+) -> Array[Float]:
+    """`conv2d`; with `relu` its `relu`, applied while the output is in cache."""
     input, weight, bias = _checks.arrays("conv2d", input=input, weight=weight, bias=bias)
-    input, single = _checks.images("conv2d", "input", input)
-    groups = _checks.integer("conv2d", "groups", groups, 1)
-    C_out = _checks.conv_weight("conv2d", input, weight, bias, groups, single=single)
-    _checks.choice("conv2d", "algorithm", algorithm, ALGORITHMS)
-    N, _, H_in, W_in = input.shape
-    window = _window.parse("conv2d", (H_in, W_in), weight.shape[2:], stride, padding, dilation)
-    _checks.algorithm_applies("conv2d", algorithm, window)
-    H_out, W_out = _checks.output_size("conv2d", window, H_in, W_in)
-    output, finish = result("conv2d", (N, C_out, H_out, W_out), input, single, out, (input, weight, bias))
-    _backend.kernels.conv2d_forward(input, weight, bias, window, groups, algorithm, output)
-    return finish()
+    options = _options("conv2d", stride, padding, dilation, groups, algorithm)
+    bias_shape = None if bias is None else bias.shape
+    window, groups, shape = _convolution("conv2d", input.shape, weight.shape, bias_shape, algorithm, *options)
+    filled = target("conv2d", shape, input, out, (input, weight, bias))
+    single = input.ndim == 3
+    images = input[np.newaxis] if single else input
+    _backend.kernels.conv2d_forward(images, weight, bias, window, groups, algorithm, relu, filled)
+    return result(filled, single, out)
 
 
 def conv2d_backward(
@@ -124,26 +138,61 @@ def conv2d_backward(
     """
     name = "conv2d_backward"
     grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
-    input, single = _checks.images(name, "input", input)
-    groups = _checks.integer(name, "groups", groups, 1)
     needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
-    C_out = _checks.conv_weight(name, input, weight, None, groups, single=single)
-    _checks.choice(name, "algorithm", algorithm, ALGORITHMS)
-    N, _, H_in, W_in = input.shape
-    window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)
-    _checks.algorithm_applies(name, algorithm, window)
-    H_out, W_out = _checks.output_size(name, window, H_in, W_in)
-    grad_output = like_output(name, grad_output, (N, C_out, H_out, W_out), single)
+    options = _options(name, stride, padding, dilation, groups, algorithm)
+    window, groups, shape = _convolution(name, input.shape, weight.shape, None, algorithm, *options)
+    single = input.ndim == 3
+    grad_output = like_output(name, grad_output, shape, single)
+    images = input[np.newaxis] if single else input
 
-    grad_weight = np.empty_like(weight)
+    grad_weight = np.empty(weight.shape, weight.dtype)
     grad_input: GradInput[Float] = None
     if needs_input_grad:
-        grad_input = np.empty_like(input)
+        grad_input = np.empty(images.shape, images.dtype)
         _backend.kernels.conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_input)
-    _backend.kernels.conv2d_backward_weight(grad_output, input, window, groups, algorithm, grad_weight)
+    _backend.kernels.conv2d_backward_weight(grad_output, images, window, groups, algorithm, grad_weight)
     if single and needs_input_grad:
         grad_input = grad_input[0]
     return grad_input, grad_weight, _sum_channels(grad_output)
+
+
+Options: TypeAlias = tuple[IntOrPair, Padding, IntOrPair, int]  # stride, padding, dilation, groups
+
+
+def _options(
+    name: str, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int, algorithm: str
+) -> Options:
+    """The caller's choices in a form by which `_convolution` can be remembered; `algorithm` is one already."""
+    _checks.choice(name, "algorithm", algorithm, ALGORITHMS)
+    if type(groups) is not int:
+        groups = _checks.integer(name, "groups", groups, 1)
+    return *_window.exact(name, stride, padding, dilation), groups
+
+
+@lru_cache(1024)
+def _convolution(
+    name: str,
+    input: Shape,
+    weight: Shape,
+    bias: Shape | None,
+    algorithm: str,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+) -> tuple[Window, int, Shape]:
+    """The checks of shapes and choices; the window, the groups, and the output's shape with N.
+
+    A program calls with few shapes, many times: what follows from them is remembered.
+    """
+    N, _, H_in, W_in = _checks.images_shape(name, "input", input)
+    groups = _checks.integer(name, "groups", groups, 1)
+    C_out = _checks.conv_weight(name, input, weight, bias, groups)
+    window = _window.parse(name, (H_in, W_in), weight[2:], stride, padding, dilation)  # type: ignore[arg-type]
+    _checks.algorithm_applies(name, algorithm, window)
+    shape = (N, C_out, *_checks.output_size(name, window, H_in, W_in))
+    _checks.allocatable(name, "output", shape, np.float64)
+    return window, groups, shape
 
 
 def _sum_channels(grad_output: Array[Float]) -> Array[Float]:
@@ -200,14 +249,16 @@ def conv_transpose2d(
     """
     name = "conv_transpose2d"
     input, weight, bias = _checks.arrays(name, input=input, weight=weight, bias=bias)
-    input, single, groups, window, shape = _transposed(
-        name, input, weight, bias, stride, padding, output_padding, groups, dilation
-    )
-    output, finish = result(name, shape, input, single, out, (input, weight, bias))
-    _backend.kernels.conv2d_backward_input(input, weight, window, groups, "auto", output)
+    options = _transposed_options(name, stride, padding, output_padding, groups, dilation)
+    bias_shape = None if bias is None else bias.shape
+    window, groups, shape = _transposed(name, input.shape, weight.shape, bias_shape, *options)
+    filled = target(name, shape, input, out, (input, weight, bias))
+    single = input.ndim == 3
+    images = input[np.newaxis] if single else input
+    _backend.kernels.conv2d_backward_input(images, weight, window, groups, "auto", filled)
     if bias is not None:
-        output += bias[:, np.newaxis, np.newaxis]
-    return finish()
+        filled += bias[:, np.newaxis, np.newaxis]
+    return result(filled, single, out)
 
 
 def conv_transpose2d_backward(
@@ -247,42 +298,56 @@ def conv_transpose2d_backward(
     name = "conv_transpose2d_backward"
     grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
     needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
-    input, single, groups, window, shape = _transposed(
-        name, input, weight, None, stride, padding, output_padding, groups, dilation
-    )
+    options = _transposed_options(name, stride, padding, output_padding, groups, dilation)
+    window, groups, shape = _transposed(name, input.shape, weight.shape, None, *options)
+    single = input.ndim == 3
     grad_output = like_output(name, grad_output, shape, single)
-    grad_weight = np.empty_like(weight)
+    images = input[np.newaxis] if single else input
+    grad_weight = np.empty(weight.shape, weight.dtype)
     grad_input: GradInput[Float] = None
     if needs_input_grad:
-        grad_input = np.empty_like(input)
-        _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", grad_input)
-    _backend.kernels.conv2d_backward_weight(input, grad_output, window, groups, "auto", grad_weight)
+        grad_input = np.empty(images.shape, images.dtype)
+        _backend.kernels.conv2d_forward(grad_output, weight, None, window, groups, "auto", False, grad_input)
+    _backend.kernels.conv2d_backward_weight(images, grad_output, window, groups, "auto", grad_weight)
     if single and needs_input_grad:
         grad_input = grad_input[0]
     return grad_input, grad_weight, _sum_channels(grad_output)
 
 
-def _transposed(
+def _transposed_options(
     name: str,
-    input: Array[Float],
-    weight: Array[Float],
-    bias: Array[Float] | None,
     stride: IntOrPair,
     padding: IntOrPair | tuple[Pair, Pair],
     output_padding: IntOrPair,
     groups: int,
     dilation: IntOrPair,
-) -> tuple[Array[Float], bool, int, Window, Shape]:
-    """The checks that a transposed convolution and its gradient share."""
-    input, single = _checks.images(name, "input", input)
-    groups = _checks.integer(name, "groups", groups, 1)
-    C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True, single=single)
+) -> tuple[IntOrPair, Padding, IntOrPair, int, Pair]:
+    """As `_options`, of `_transposed`."""
     _checks.transposed_padding(name, padding)
-    N, _, H_in, W_in = input.shape
-    window = _window.parse(name, (H_in, W_in), weight.shape[2:], stride, padding, dilation)
+    groups = _checks.integer(name, "groups", groups, 1)
     output_padding = _checks.pair(name, "output_padding", output_padding, 0)
-    H_out, W_out = _checks.transposed_output(name, window, H_in, W_in, output_padding)
-    return input, single, groups, window, (N, C_out, H_out, W_out)
+    return *_window.exact(name, stride, padding, dilation), groups, output_padding
+
+
+@lru_cache(1024)
+def _transposed(
+    name: str,
+    input: Shape,
+    weight: Shape,
+    bias: Shape | None,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    groups: int,
+    output_padding: Pair,
+) -> tuple[Window, int, Shape]:
+    """As `_convolution`; the window is that of the convolution from the output to the input."""
+    N, _, H_in, W_in = _checks.images_shape(name, "input", input)
+    C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True)
+    window = _window.parse(name, (H_in, W_in), weight[2:], stride, padding, dilation)  # type: ignore[arg-type]
+    shape = (N, C_out, *_checks.transposed_output(name, window, H_in, W_in, output_padding))
+    _checks.allocatable(name, "output", shape, np.float64)
+    return window, groups, shape
 
 
 def convolve(

@@ -29,11 +29,16 @@ def linear(input: Array[Float], weight: Array[Float], bias: Array[Float] | None 
     TypeError, ValueError
         Wrong kinds, dtypes or shapes.
     """
+    return transformed(input, weight, bias, False)
+
+
+def transformed(
+    input: Array[Float], weight: Array[Float], bias: Array[Float] | None, relu: bool
+) -> Array[Float]:
+    """`linear`; with `relu` its `relu`, applied while the output is in cache."""
     input, weight, bias = _checks.arrays("linear", input=input, weight=weight, bias=bias)
     _checks.linear_shapes("linear", input, weight, bias)
-    output = _matmul(_rows(input), False, weight, True)
-    if bias is not None:
-        output += bias
+    output = _matmul(_rows(input), False, weight, True, bias, relu)
     return output.reshape(*input.shape[:-1], weight.shape[0])
 
 
@@ -82,12 +87,19 @@ def _rows(array: Array[Float]) -> Array[Float]:
     return array.reshape(math.prod(array.shape[:-1]), array.shape[-1])
 
 
-def _matmul(a: Array[Float], transpose_a: bool, b: Array[Float], transpose_b: bool) -> Array[Float]:
-    """``op(a) . op(b)`` of two matrices by the backend's gemm."""
+def _matmul(
+    a: Array[Float],
+    transpose_a: bool,
+    b: Array[Float],
+    transpose_b: bool,
+    bias: Array[Float] | None = None,
+    relu: bool = False,
+) -> Array[Float]:
+    """``op(a) . op(b) + bias`` of two matrices by the backend's gemm; with `relu` ``max(0, that)``."""
     rows = a.shape[1] if transpose_a else a.shape[0]
     columns = b.shape[0] if transpose_b else b.shape[1]
     output = np.empty((rows, columns), a.dtype)
-    _backend.kernels.matmul(a, transpose_a, b, transpose_b, output)
+    _backend.kernels.matmul(a, transpose_a, b, transpose_b, bias, relu, output)
     return output
 
 

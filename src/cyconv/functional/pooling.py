@@ -1,13 +1,14 @@
 """Max and average pooling and their gradients."""
 
+from functools import lru_cache
 from typing import Literal, overload
 
 import numpy as np
 
 from .. import _backend, _checks, _window
-from .._types import Array, Float, Indices, IntOrPair, Padding, Shape
+from .._types import Array, Float, Indices, IntOrPair, Padding, Pair, Shape
 from .._window import Window
-from ._outputs import like_output, result
+from ._outputs import like_output, result, target
 
 __all__ = ["avg_pool2d", "avg_pool2d_backward", "max_pool2d", "max_pool2d_backward"]
 
@@ -86,14 +87,16 @@ def max_pool2d(
     """
     (input,) = _checks.arrays("max_pool2d", input=input)
     return_indices = _checks.flag("max_pool2d", "return_indices", return_indices)
-    input, single = _checks.images("max_pool2d", "input", input)
-    window, shape = _pooled("max_pool2d", input.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    output, finish = result("max_pool2d", shape, input, single, out, (input,))
+    options = _options("max_pool2d", kernel_size, stride, padding, dilation, ceil_mode)
+    window, shape = _pooling("max_pool2d", "input", input.shape, *options)
+    filled = target("max_pool2d", shape, input, out, (input,))
     indices = np.empty(shape, np.int64) if return_indices else None
-    _backend.kernels.max_pool2d_forward(input, window, output, indices)
+    single = input.ndim == 3
+    _backend.kernels.max_pool2d_forward(input[np.newaxis] if single else input, window, filled, indices)
+    output = result(filled, single, out)
     if indices is None:
-        return finish()
-    return finish(), indices[0] if single else indices
+        return output
+    return output, indices[0] if single else indices
 
 
 def max_pool2d_backward(grad_output: Array[Float], indices: Indices, input_shape: Shape) -> Array[Float]:
@@ -179,11 +182,13 @@ def avg_pool2d(
     """
     (input,) = _checks.arrays("avg_pool2d", input=input)
     count_include_pad = _checks.flag("avg_pool2d", "count_include_pad", count_include_pad)
-    input, single = _checks.images("avg_pool2d", "input", input)
-    window, shape = _pooled("avg_pool2d", input.shape, kernel_size, stride, padding, 1, ceil_mode)
-    output, finish = result("avg_pool2d", shape, input, single, out, (input,))
-    _backend.kernels.avg_pool2d_forward(input, window, count_include_pad, output)
-    return finish()
+    options = _options("avg_pool2d", kernel_size, stride, padding, 1, ceil_mode)
+    window, shape = _pooling("avg_pool2d", "input", input.shape, *options)
+    filled = target("avg_pool2d", shape, input, out, (input,))
+    single = input.ndim == 3
+    images = input[np.newaxis] if single else input
+    _backend.kernels.avg_pool2d_forward(images, window, count_include_pad, filled)
+    return result(filled, single, out)
 
 
 def avg_pool2d_backward(
@@ -220,7 +225,8 @@ def avg_pool2d_backward(
     count_include_pad = _checks.flag(name, "count_include_pad", count_include_pad)
     input_shape = _checks.image_shape(name, "input_shape", input_shape)
     images_shape = (1, *input_shape)[-4:]  # (C, H, W) or (N, C, H, W): the kernel sees (N, C, H, W)
-    window, shape = _pooled(name, images_shape, kernel_size, stride, padding, 1, ceil_mode)
+    options = _options(name, kernel_size, stride, padding, 1, ceil_mode)
+    window, shape = _pooling(name, "input_shape", input_shape, *options)
     grad_output = like_output(name, grad_output, shape, len(input_shape) == 3)
     grad_input = np.empty(input_shape, grad_output.dtype)
     _backend.kernels.avg_pool2d_backward(
@@ -229,20 +235,36 @@ def avg_pool2d_backward(
     return grad_input
 
 
-def _pooled(
+def _options(
     name: str,
-    shape: Shape,
     kernel_size: IntOrPair,
     stride: IntOrPair | None,
     padding: Padding,
     dilation: IntOrPair,
     ceil_mode: bool,
-) -> tuple[Window, Shape]:
-    """The checks that all poolings share: the window and the output's shape for images of `shape`."""
+) -> tuple[Pair, IntOrPair, Padding, IntOrPair, bool]:
+    """The caller's choices in a form by which `_pooling` can be remembered."""
     ceil_mode = _checks.flag(name, "ceil_mode", ceil_mode)
-    N, C, H_in, W_in = shape
+    kernel_size = _checks.pair(name, "kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else stride
+    return kernel_size, *_window.exact(name, stride, padding, dilation), ceil_mode
+
+
+@lru_cache(1024)
+def _pooling(
+    name: str,
+    argument: str,
+    input: Shape,
+    kernel_size: Pair,
+    stride: IntOrPair,
+    padding: Padding,
+    dilation: IntOrPair,
+    ceil_mode: bool,
+) -> tuple[Window, Shape]:
+    """The checks of shapes and choices; the window, and the output's shape with N. Remembered, as convolutions'."""
+    N, C, H_in, W_in = _checks.images_shape(name, argument, input)
     window = _window.parse(name, (H_in, W_in), kernel_size, stride, padding, dilation)
     _checks.pool_padding(name, window)
-    H_out, W_out = _checks.output_size(name, window, H_in, W_in, ceil_mode)
-    return window, (N, C, H_out, W_out)
+    shape = (N, C, *_checks.output_size(name, window, H_in, W_in, ceil_mode))
+    _checks.allocatable(name, "output", shape, np.float64)
+    return window, shape

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import _checks, serialization
 from .._types import AnyArray, Array, Arrays, Float, GradInput, Shape
+from .arrays import InPlace
 
 
 class Layer:
@@ -17,7 +18,8 @@ class Layer:
     ----------
     params, grads : dict of str to ndarray
         Parameters and the gradients of the last `backward`, with the same keys. `backward` overwrites
-        `grads`. Both are filled in place, so an optimizer is ``params[k] -= lr * grads[k]``.
+        `grads`. Both are filled in place, so an optimizer is ``params[k] -= lr * grads[k]``; an array
+        assigned to a name is written into the array that is there.
     buffers : dict of str to ndarray
         What a layer remembers but no optimizer changes.
     training : bool
@@ -25,9 +27,9 @@ class Layer:
     """
 
     def __init__(self) -> None:
-        self.params: Arrays = {}
-        self.grads: Arrays = {}
-        self.buffers: Arrays = {}
+        self.params: Arrays = InPlace()
+        self.grads: Arrays = InPlace()
+        self.buffers: Arrays = InPlace()
         self.training = True
         self._saved: tuple[Any, ...] | None = None
 

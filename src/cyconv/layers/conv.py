@@ -8,6 +8,7 @@ import numpy.typing as npt
 from .. import _checks, _window, functional
 from .._types import AnyArray, Array, Float, GradInput, IntOrPair, Padding, Pair, Shape
 from .._window import Window
+from ..functional.convolution import convolved
 from .base import Layer, he_normal
 
 
@@ -96,7 +97,8 @@ class Conv2d(Layer):
         weight, bias = _checks.arrays("Conv2d", weight=weight, bias=bias)
         groups = _checks.integer("Conv2d", "groups", groups, 1)
         C_in = weight.shape[1] * groups if weight.ndim == 4 else 1
-        _checks.conv_weight("Conv2d", np.empty((0, C_in, 1, 1), weight.dtype), weight, bias, groups)
+        bias_shape = None if bias is None else bias.shape
+        _checks.conv_weight("Conv2d", (0, C_in, 1, 1), weight.shape, bias_shape, groups)
         layer = cls.__new__(cls)
         Layer.__init__(layer)
         layer._set(weight, bias, stride, padding, dilation, groups)
@@ -140,7 +142,11 @@ class Conv2d(Layer):
         return (self.out_channels, *_checks.output_size("Conv2d", self.window((H, W)), H, W))
 
     def forward(self, input: Array[Float]) -> Array[Float]:
-        output = functional.conv2d(
+        return self._forward(input, False)
+
+    def _forward(self, input: Array[Float], relu: bool) -> Array[Float]:
+        """`forward`, and with `relu` that of a `ReLU` behind it."""
+        output = convolved(
             input,
             self.params["weight"],
             self.params.get("bias"),
@@ -148,6 +154,9 @@ class Conv2d(Layer):
             self.padding,
             self.dilation,
             self.groups,
+            "auto",
+            None,
+            relu,
         )
         self._keep(input)
         return output

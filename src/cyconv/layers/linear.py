@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 from .. import _checks, functional
 from .._types import Array, Float, GradInput, Shape
+from ..functional.dense import transformed
 from .base import Layer, he_normal
 from .conv import Conv2d
 
@@ -59,7 +60,11 @@ class Linear(Layer):
         return (*input_shape[:-1], self.out_features)
 
     def forward(self, input: Array[Float]) -> Array[Float]:
-        output = functional.linear(input, self.params["weight"], self.params.get("bias"))
+        return self._forward(input, False)
+
+    def _forward(self, input: Array[Float], relu: bool) -> Array[Float]:
+        """`forward`, and with `relu` that of a `ReLU` behind it."""
+        output = transformed(input, self.params["weight"], self.params.get("bias"), relu)
         self._keep(input)
         return output
 

@@ -1,16 +1,27 @@
 """Sequential: layers one after another."""
 
-from collections.abc import Iterator, Mapping
-from types import MappingProxyType
-from typing import Literal, Self, overload
+from collections.abc import Iterator
+from typing import Literal, Self, TypeGuard, overload
 
 from .. import _checks
-from .._types import AnyArray, Array, Arrays, Float, Shape
+from .._types import Array, Arrays, Float, Shape
+from .arrays import Collected
 from .base import Layer
+from .conv import Conv2d
+from .elementwise import ReLU
+from .linear import Linear
+
+
+def _fuse(layer: Layer, behind: Layer) -> TypeGuard[Conv2d | Linear]:
+    """Whether `behind` is a rectifier that `layer` applies as well: in eval mode, where neither keeps anything."""
+    return type(layer) in (Conv2d, Linear) and type(behind) is ReLU and not (layer.training or behind.training)
 
 
 class Sequential(Layer):
     """Layers applied one after another.
+
+    In eval mode a `ReLU` behind a `Conv2d` or `Linear` is applied by that layer, while its output is in
+    cache: the same bits, without another pass over the memory.
 
     Parameters
     ----------
@@ -18,8 +29,9 @@ class Sequential(Layer):
 
     Attributes
     ----------
-    params, grads, buffers : read-only mappings
-        The arrays of all layers under PyTorch's names: "0.weight", "0.bias", "3.weight", ...
+    params, grads, buffers : dict of str to ndarray
+        The layers' own arrays under PyTorch's names: "0.weight", "0.bias", "3.weight", ... An array that
+        is assigned to a name is written into the layer's; names are added and removed in the layers alone.
 
     Raises
     ------
@@ -53,28 +65,28 @@ class Sequential(Layer):
         return "\n".join(["Sequential(", *lines, ")"])
 
     @property
-    def params(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def params(self) -> Arrays:  # type: ignore[override]
         """All parameters, by name."""
         return self._collected("params")
 
     @property
-    def grads(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def grads(self) -> Arrays:  # type: ignore[override]
         """All gradients, by name."""
         return self._collected("grads")
 
     @property
-    def buffers(self) -> Mapping[str, AnyArray]:  # type: ignore[override]
+    def buffers(self) -> Arrays:  # type: ignore[override]
         """All buffers, by name."""
         return self._collected("buffers")
 
-    def _collected(self, kind: Literal["params", "grads", "buffers"]) -> Mapping[str, AnyArray]:
-        # read-only: an assignment here would be lost, write into the arrays instead
-        named = {
-            f"{i}.{key}": array
-            for i, layer in enumerate(self.layers)
-            for key, array in getattr(layer, kind).items()
-        }
-        return MappingProxyType(named)
+    def _collected(self, kind: Literal["params", "grads", "buffers"]) -> Arrays:
+        return Collected(
+            {
+                f"{i}.{key}": array
+                for i, layer in enumerate(self.layers)
+                for key, array in getattr(layer, kind).items()
+            }
+        )
 
     def _state(self) -> Arrays:
         return {
@@ -95,8 +107,16 @@ class Sequential(Layer):
         return self
 
     def forward(self, input: Array[Float]) -> Array[Float]:
-        for layer in self.layers:
-            input = layer.forward(input)
+        i = 0
+        while i < len(self.layers):
+            layer, behind = self.layers[i], self.layers[i + 1 : i + 2]
+            if behind and _fuse(layer, behind[0]):
+                input = layer._forward(input, True)
+                behind[0]._keep()
+                i += 2
+            else:
+                input = layer.forward(input)
+                i += 1
         return input
 
     def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = False) -> Array[Float] | None:

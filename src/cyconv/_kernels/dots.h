@@ -1,0 +1,55 @@
+/* Products of few rows: C := A B^T as dot products of stored rows. Nothing is packed, so that a large B is read once,
+   at the speed of memory. Each element is LANES sums along k in order, added in one order, whatever rows and columns
+   are computed with it. Included once for each type, after panel.h. */
+
+#define DOT_ROWS 4    /* of A and */
+#define DOT_COLUMNS 3 /* of B at once: 12 sums and 4 operands fill 16 registers */
+
+CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k, REAL *c,
+                                    ptrdiff_t ldc, const int rows, const int columns)
+{
+    PANEL(vector) sum[DOT_ROWS][DOT_COLUMNS];
+    memset(sum, 0, sizeof sum);
+    ptrdiff_t p = 0;
+    for (; p + LANES <= k; p += LANES) {
+        PANEL(vector) row[DOT_COLUMNS];
+#pragma GCC unroll 4
+        for (int j = 0; j < columns; j++) row[j] = *(const PANEL(memory) *)(b + j * ldb + p);
+#pragma GCC unroll 4
+        for (int i = 0; i < rows; i++) {
+            const PANEL(vector) factor = *(const PANEL(memory) *)(a + i * lda + p);
+#pragma GCC unroll 4
+            for (int j = 0; j < columns; j++) sum[i][j] += factor * row[j];
+        }
+    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < columns; j++) {
+            REAL *lanes = (REAL *)&sum[i][j];
+#pragma GCC unroll 4
+            for (int half = LANES / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+                for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
+            for (ptrdiff_t q = p; q < k; q++) lanes[0] += a[i * lda + q] * b[j * ldb + q];
+            c[i * ldc + j] = lanes[0];
+        }
+}
+
+CYCONV_INLINE void PANEL(dot_rows)(ptrdiff_t m, const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k,
+                                   REAL *c, ptrdiff_t ldc, const int columns)
+{
+    for (; m >= DOT_ROWS; m -= DOT_ROWS, a += DOT_ROWS * lda, c += DOT_ROWS * ldc)
+        PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, DOT_ROWS, columns);
+    if (m == 3) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 3, columns);
+    else if (m == 2) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 2, columns);
+    else if (m == 1) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 1, columns);
+}
+
+/* C (m, n) := A B^T of A (m, k) and B (n, k), row-major. */
+static void PANEL(dots)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *b,
+                        ptrdiff_t ldb, REAL *c, ptrdiff_t ldc)
+{
+    ptrdiff_t j = 0;
+    for (; j + DOT_COLUMNS <= n; j += DOT_COLUMNS)
+        PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, DOT_COLUMNS);
+    for (; j < n; j++) PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, 1);
+}
