@@ -58,16 +58,16 @@ CYCONV_INLINE PANEL(vector) PANEL(column)(const REAL *pixels, const int stride, 
 }
 
 /* best[x] = max over i < rows, j < kernel_w of pixels[i * row_step + x * stride + j], x < count, count >= LANES; with
-   `sum` their sum. With `indexed` index[x] = position + x * stride + i * row_step + j of the maximum. */
+   `sum` their sum. With `indexed` place[x] = i * row_step + j of the maximum. */
 CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, const int stride,
                                        const int kernel_w, const int sum, const int indexed, ptrdiff_t count,
-                                       long long position, REAL *best, long long *index)
+                                       REAL *best, INT *place)
 {
     for (ptrdiff_t x = 0; x < count; x += LANES) {
         if (x > count - LANES) x = count - LANES; /* the last vector overlaps the one before */
         const REAL *row = pixels + x * stride;
         PANEL(vector) most = sum ? (PANEL(vector)){0} : PANEL(column)(row, stride, 0);
-        PANEL(ints) place = {0};
+        PANEL(ints) at = {0};
         for (ptrdiff_t i = 0; i < rows; i++, row += row_step)
 #pragma GCC unroll 3
             for (int j = 0; j < kernel_w; j++) {
@@ -78,14 +78,11 @@ CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, p
                 }
                 const PANEL(ints) wins = (PANEL(ints))(value > most) | (PANEL(ints))(value != value);
                 most = PANEL(choose)(wins, value, most);
-                if (indexed) place = PANEL(choose_int)(wins, (PANEL(ints)){0} + (INT)(i * row_step + j), place);
+                if (indexed) at = PANEL(choose_int)(wins, (PANEL(ints)){0} + (INT)(i * row_step + j), at);
             }
         *(PANEL(memory) *)(best + x) = stride == 2 ? IN_ORDER(most) : most;
-        if (!indexed) continue;
-        if (stride == 2) place = IN_ORDER(place);
-        INT places[LANES];
-        memcpy(places, &place, sizeof places);
-        for (int l = 0; l < LANES; l++) index[x + l] = position + (x + l) * stride + places[l];
+        if (stride == 2) at = IN_ORDER(at);
+        if (indexed) memcpy(place + x, &at, sizeof at);
     }
 }
 
@@ -95,26 +92,30 @@ CYCONV_INLINE int PANEL(pool_applies)(ptrdiff_t stride, ptrdiff_t kernel_w, ptrd
     return (stride == 1 || stride == 2) && (kernel_w == 2 || kernel_w == 3) && step == 1 && count >= LANES;
 }
 
-#define POOL_CALL(stride, kernel_w, sum, indexed) \
-    PANEL(pool_windows)(pixels, row_step, rows, stride, kernel_w, sum, indexed, count, position, best, index)
-#define POOL_CASES(sum, indexed)       \
-    if (stride == 1 && kernel_w == 2)  \
-        POOL_CALL(1, 2, sum, indexed); \
-    else if (stride == 1)              \
-        POOL_CALL(1, 3, sum, indexed); \
-    else if (kernel_w == 2)            \
-        POOL_CALL(2, 2, sum, indexed); \
-    else                               \
-        POOL_CALL(2, 3, sum, indexed)
+#define POOL_CASES(sum, indexed, pixels, count, best)                                           \
+    if (stride == 1 && kernel_w == 2)                                                           \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 2, sum, indexed, count, best, place);    \
+    else if (stride == 1)                                                                       \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 3, sum, indexed, count, best, place);    \
+    else if (kernel_w == 2)                                                                     \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 2, sum, indexed, count, best, place);    \
+    else                                                                                        \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 3, sum, indexed, count, best, place)
 
-/* Maxima, with their indices unless `index` is NULL. */
+/* Maxima of `pool_windows`, with their indices unless `index` is NULL: index[x] = position + x * stride + place[x]. */
 static void PANEL(pool_maxima)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t stride,
                                ptrdiff_t kernel_w, ptrdiff_t count, long long position, REAL *best, long long *index)
 {
+    INT place[POOL_OUTPUTS];
     if (index == NULL) {
-        POOL_CASES(0, 0);
-    } else {
-        POOL_CASES(0, 1);
+        POOL_CASES(0, 0, pixels, count, best);
+        return;
+    }
+    for (ptrdiff_t x0 = 0; x0 < count; x0 += POOL_OUTPUTS) {
+        if (x0 > count - LANES) x0 = count - LANES; /* so that a whole vector is left */
+        const ptrdiff_t outputs = count - x0 < POOL_OUTPUTS ? count - x0 : POOL_OUTPUTS;
+        POOL_CASES(0, 1, pixels + x0 * stride, outputs, best + x0);
+        for (ptrdiff_t x = 0; x < outputs; x++) index[x0 + x] = position + (x0 + x) * stride + place[x];
     }
 }
 

@@ -1,5 +1,12 @@
 # Max and average pooling, one plane at a time; planes are divided over the team.
 
+cdef extern from "stream.h":
+    const size_t CYCONV_STREAM_BYTES
+    void stream_out "cyconv_stream_out"(void* out, void* source, size_t bytes) noexcept nogil
+
+cdef Py_ssize_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
+
+
 def max_pool2d_forward(input, window, output, indices):
     """output = max of each window; indices (or None) = its flat position in the plane."""
     if input.itemsize == sizeof(float):
@@ -70,21 +77,39 @@ cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N,
 cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long* indices, Py_ssize_t planes,
                                     Py_ssize_t size_out, floating* grad_input, Py_ssize_t size_in,
                                     int threads) noexcept nogil:
-    cdef Py_ssize_t p, outside = 0
+    cdef Py_ssize_t plane_bytes = size_in * <Py_ssize_t>sizeof(floating), p, outside = 0
+    cdef char* buffers = NULL  # a plane of each thread, all 0 between its uses
     threads = team_of(threads, <double>planes * size_in * 10, planes)
+    if plane_bytes <= BUFFERED_PLANE and planes * plane_bytes >= <Py_ssize_t>CYCONV_STREAM_BYTES:
+        buffers = <char*>cyconv_acquire(threads * BUFFERED_PLANE)  # without one it is only slower
+    if buffers != NULL:
+        memset(buffers, 0, threads * BUFFERED_PLANE)
     for p in prange(planes, num_threads=threads):
         outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
-                                      grad_input + p * size_in, size_in)
+                                      grad_input + p * size_in, size_in,
+                                      buffers + threadid() * BUFFERED_PLANE if buffers != NULL else NULL)
+    cyconv_release(buffers)
     return outside
 
 
 cdef Py_ssize_t max_backward_plane(const floating* grad_output, const long long* indices, Py_ssize_t size_out,
-                                   floating* grad_input, Py_ssize_t size_in) noexcept nogil:
+                                   floating* grad_input, Py_ssize_t size_in, char* buffer) noexcept nogil:
+    """Through `buffer`, of zeros, unless it is NULL: then no memory is read to be overwritten."""
+    cdef Py_ssize_t outside
+    if buffer == NULL:
+        memset(grad_input, 0, size_in * sizeof(floating))
+        return scatter_maxima(grad_output, indices, size_out, grad_input, size_in)
+    outside = scatter_maxima(grad_output, indices, size_out, <floating*>buffer, size_in)
+    stream_out(grad_input, buffer, size_in * sizeof(floating))
+    return outside
+
+
+cdef Py_ssize_t scatter_maxima(const floating* grad_output, const long long* indices, Py_ssize_t size_out, floating* plane,
+                        Py_ssize_t size_in) noexcept nogil:
     cdef Py_ssize_t l, outside = 0
-    memset(grad_input, 0, size_in * sizeof(floating))
     for l in range(size_out):
-        if 0 <= indices[l] < size_in:
-            grad_input[indices[l]] += grad_output[l]
+        if <size_t>indices[l] < <size_t>size_in:  # and not negative
+            plane[indices[l]] += grad_output[l]
         elif indices[l] != -1:
             outside += 1
     return outside
