@@ -224,10 +224,9 @@ static void PANEL(pool_window)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = 0; j < columns; j++) {
             const REAL value = pixels[i * row_step + j * step];
-            if (value > most || value != value || place < 0) {
-                most = value;
-                place = i * row_step + j * step;
-            }
+            const int wins = (value > most) | (value != value) | (place < 0); /* not to be predicted: no branch */
+            most = PANEL(larger)(most, value);
+            place += wins * (i * row_step + j * step - place);
         }
     *best = most;
     if (index != NULL) *index = place < 0 ? -1 : position + place;

@@ -2,6 +2,7 @@
 
 cdef extern from "stream.h":
     const size_t CYCONV_STREAM_BYTES
+    void prefetch "cyconv_prefetch"(const void* memory, Py_ssize_t size) noexcept nogil
     void stream_out "cyconv_stream_out"(void* out, void* source, size_t bytes) noexcept nogil
 
 cdef Py_ssize_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
@@ -51,6 +52,12 @@ cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, con
         max_row(plane + row * W_in, window.dilation_h * W_in, past - first, W_in, -window.pad_left, window.stride_w,
                 window.kernel_w, window.dilation_w, W_out, row * W_in, output + y * W_out,
                 indices + y * W_out if indices != NULL else NULL)
+        prefetch_rows(plane + (row + (past - first) * window.dilation_h) * W_in, window.stride_h * W_in)
+
+
+cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept nogil:
+    """Where the rows of a window end at `end`: those that the window after the next will be the first to read."""
+    prefetch(<const char*>end + 1024, size * sizeof(floating))
 
 
 def max_pool2d_backward(grad_output, indices, grad_input):
