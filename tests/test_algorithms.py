@@ -96,7 +96,7 @@ def products(geometry, arrays, algorithm):
     kernels = _backend.kernels
     window = _window.parse("products", input.shape[2:], *geometry.window)
     output, grad_input = np.full_like(grad_output, np.nan), np.full_like(input, np.nan)
-    kernels.conv2d_forward(input, weight, bias, window, geometry.groups, algorithm, output)
+    kernels.conv2d_forward(input, weight, bias, window, geometry.groups, algorithm, False, output)
     kernels.conv2d_backward_input(grad_output, weight, window, geometry.groups, algorithm, grad_input)
     return output, grad_input
 

@@ -23,10 +23,10 @@ CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict i
     ptrdiff_t i = 0;
 #if defined(__GNUC__)
     for (; i + LANES < count; i += LANES)
-        *(PANEL(memory) *)(out + i) = EVEN(*(const PANEL(memory) *)(in + 2 * i), *(const PANEL(memory) *)(in + 2 * i + LANES));
+        *(PANEL(memory) *)(out + i) = IN_ORDER(EVEN(*(const PANEL(memory) *)(in + 2 * i), *(const PANEL(memory) *)(in + 2 * i + LANES)));
     if (count >= LANES && (before || count > LANES)) { /* the last vector ends with in[2 * count - 2], and overlaps */
         const REAL *last = in + 2 * (count - LANES) - 1;
-        *(PANEL(memory) *)(out + count - LANES) = ODD(*(const PANEL(memory) *)last, *(const PANEL(memory) *)(last + LANES));
+        *(PANEL(memory) *)(out + count - LANES) = IN_ORDER(ODD(*(const PANEL(memory) *)last, *(const PANEL(memory) *)(last + LANES)));
         return;
     }
 #endif

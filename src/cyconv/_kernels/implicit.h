@@ -1,13 +1,6 @@
 /* Products of filters with the lines of implicit.pyx: the columns of im2col are read where they lie, each tap a
    distance along the line. Included once for each type, after panel.h and depthwise.h. */
 
-#if defined(__GNUC__)
-typedef BITS PANEL(bits) VECTOR_OF(LANES);
-#define RECTIFIED(v) ((PANEL(vector))((PANEL(bits))(v) & ~(PANEL(bits))((v) <= (REAL)0)))
-#else
-#define RECTIFIED(v) ((v) <= 0 ? 0 : (v))
-#endif
-
 /* to (rows, vectors * LANES) := start + A . columns, a value for each row; plus `from` where there is one; then, with
    `relu`, max(0, to), in which NaN stays. Column element (tap, position) is line[distance[tap] + position], or with no distances
    packed, at line[tap * 3 * LANES + position]. A is packed by columns of ROWS. */
@@ -35,7 +28,7 @@ CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrd
     if (relu)
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
-            for (int v = 0; v < vectors; v++) sum[i][v] = RECTIFIED(sum[i][v]);
+            for (int v = 0; v < vectors; v++) sum[i][v] = PANEL(rectified)(sum[i][v]);
     if (rows == ROWS)
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)

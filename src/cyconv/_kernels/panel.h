@@ -170,3 +170,14 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
         }
     }
 }
+
+/* max(0, v), element by element; NaN stays NaN. */
+CYCONV_INLINE PANEL(vector) PANEL(rectified)(PANEL(vector) v)
+{
+#if defined(__GNUC__)
+    typedef BITS PANEL(mask) __attribute__((vector_size(LANES * sizeof(REAL))));
+    return (PANEL(vector))((PANEL(mask))v & ~(PANEL(mask))(v <= 0));
+#else
+    return v <= 0 ? 0 : v;
+#endif
+}

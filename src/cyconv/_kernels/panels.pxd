@@ -10,7 +10,6 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    bint ends_with_rows(Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_float_product(const float*, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
     void cyconv_double_product(const double*, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
@@ -60,40 +59,6 @@ cdef extern from "vectors.h":
     void cyconv_double_line_product(const double*, const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     int, const double*, int, int, int, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
-    const int POOL_LINE
-    void cyconv_float_pool_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                               Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_pool_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                                Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_pool_tap(const float*, Py_ssize_t, Py_ssize_t, float*, int*, int) noexcept nogil
-    void cyconv_double_pool_tap(const double*, Py_ssize_t, Py_ssize_t, double*, int*, int) noexcept nogil
-    void cyconv_float_pool_far_tap(const float*, Py_ssize_t, Py_ssize_t, float*, long long*, long long) noexcept nogil
-    void cyconv_double_pool_far_tap(const double*, Py_ssize_t, Py_ssize_t, double*, long long*, long long) noexcept nogil
-
-
-cdef inline void pool_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best, int* index,
-                          int place) noexcept nogil:
-    if floating is float:
-        cyconv_float_pool_tap(pixels, stride, count, best, index, place)
-    else:
-        cyconv_double_pool_tap(pixels, stride, count, best, index, place)
-
-
-cdef inline void pool_far_tap(const floating* pixels, Py_ssize_t stride, Py_ssize_t count, floating* best,
-                              long long* index, long long position) noexcept nogil:
-    if floating is float:
-        cyconv_float_pool_far_tap(pixels, stride, count, best, index, position)
-    else:
-        cyconv_double_pool_far_tap(pixels, stride, count, best, index, position)
-
-
-cdef inline void pool_row(const floating* row, Py_ssize_t row_step, Py_ssize_t rows, Py_ssize_t W, Py_ssize_t start,
-                          Py_ssize_t stride, Py_ssize_t kernel_w, Py_ssize_t step, Py_ssize_t count,
-                          floating* best) noexcept nogil:
-    if floating is float:
-        cyconv_float_pool_row(row, row_step, rows, W, start, stride, kernel_w, step, count, best)
-    else:
-        cyconv_double_pool_row(row, row_step, rows, W, start, stride, kernel_w, step, count, best)
 
 
 cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t width, Py_ssize_t k, floating* c,

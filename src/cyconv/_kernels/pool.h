@@ -1,11 +1,123 @@
-/* Max pooling by rows of outputs. Included once for each type.
+/* Max pooling by rows of outputs, and the sums of average pooling. Included once for each type, with INT, a signed
+   integer as wide as REAL.
 
-   A NaN wins over everything. Without indices the maximum is first taken down the rows of the window, along whole
-   rows of the image, and then along what that leaves. With them the first maximum wins and the last NaN, in
-   row-major order: one tap of the window at a time; index -1 marks a window that has met no pixel yet, so that one of
-   only -inf keeps its first pixel. */
+   A NaN wins over everything. With indices the first maximum wins and the last NaN, in row-major order.
+   Windows of two or three columns that lie in the image are taken LANES at once, in registers (pool_windows). Others
+   are taken down their rows, along whole rows of the image, and then along what that leaves (pool_lines); or where
+   indices are wanted one tap of the window at a time (pool_taps). */
 
 #define POOL_LINE 2048 /* columns of the image that are taken at once */
+
+#define POOL_OUTPUTS 256 /* outputs of pool_taps */
+
+typedef INT PANEL(ints) VECTOR_OF(LANES);
+
+/* The smallest i >= 0 with start + i * step >= 0. */
+CYCONV_INLINE ptrdiff_t PANEL(first)(ptrdiff_t start, ptrdiff_t step)
+{
+    return start >= 0 ? 0 : (-start + step - 1) / step;
+}
+
+/* The smallest i in 0..count from which on start + i * step >= size. */
+CYCONV_INLINE ptrdiff_t PANEL(past)(ptrdiff_t start, ptrdiff_t step, ptrdiff_t size, ptrdiff_t count)
+{
+    if (start >= size) return 0;
+    const ptrdiff_t past = (size - 1 - start) / step + 1;
+    return past < count ? past : count;
+}
+
+/* Elements of a where the mask is -1 (all bits), else of b. */
+CYCONV_INLINE PANEL(vector) PANEL(choose)(PANEL(ints) mask, PANEL(vector) a, PANEL(vector) b)
+{
+#if !defined(__GNUC__)
+    return mask ? a : b;
+#elif defined(FLOAT_BLEND)
+    return BLEND(b, a, (PANEL(vector))mask);
+#else
+    return (PANEL(vector))((mask & (PANEL(ints))a) | (~mask & (PANEL(ints))b));
+#endif
+}
+
+CYCONV_INLINE PANEL(ints) PANEL(choose_int)(PANEL(ints) mask, PANEL(ints) a, PANEL(ints) b)
+{
+#if defined(__GNUC__)
+    return (PANEL(ints))PANEL(choose)(mask, (PANEL(vector))a, (PANEL(vector))b);
+#else
+    return mask ? a : b;
+#endif
+}
+
+/* Pixel j of each of LANES windows of one row, their columns `stride` apart: lanes are out of order at stride 2. Reads
+   no pixel after the last window's. */
+CYCONV_INLINE PANEL(vector) PANEL(column)(const REAL *pixels, const int stride, const int j)
+{
+    if (stride == 1) return *(const PANEL(memory) *)(pixels + j);
+    if (j > 0) pixels += j - 1;
+    const PANEL(vector) a = *(const PANEL(memory) *)pixels, b = *(const PANEL(memory) *)(pixels + LANES);
+    return j == 0 ? EVEN(a, b) : ODD(a, b);
+}
+
+/* best[x] = max over i < rows, j < kernel_w of pixels[i * row_step + x * stride + j], x < count, count >= LANES; with
+   `sum` their sum. With `indexed` place[x] = i * row_step + j of the maximum. */
+CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, const int stride,
+                                       const int kernel_w, const int sum, const int indexed, ptrdiff_t count,
+                                       REAL *best, INT *place)
+{
+    for (ptrdiff_t x = 0; x < count; x += LANES) {
+        if (x > count - LANES) x = count - LANES; /* the last vector overlaps the one before */
+        const REAL *row = pixels + x * stride;
+        PANEL(vector) most = sum ? (PANEL(vector)){0} : PANEL(column)(row, stride, 0);
+        PANEL(ints) at = {0};
+        for (ptrdiff_t i = 0; i < rows; i++, row += row_step)
+#pragma GCC unroll 3
+            for (int j = 0; j < kernel_w; j++) {
+                const PANEL(vector) value = PANEL(column)(row, stride, j);
+                if (sum) {
+                    most += value;
+                    continue;
+                }
+                const PANEL(ints) wins = (PANEL(ints))(value > most) | (PANEL(ints))(value != value);
+                most = PANEL(choose)(wins, value, most);
+                if (indexed) at = PANEL(choose_int)(wins, (PANEL(ints)){0} + (INT)(i * row_step + j), at);
+            }
+        *(PANEL(memory) *)(best + x) = stride == 2 ? IN_ORDER(most) : most;
+        if (stride == 2) at = IN_ORDER(at);
+        if (indexed) memcpy(place + x, &at, sizeof at);
+    }
+}
+
+/* Whether `pool_windows` is compiled for these windows. */
+CYCONV_INLINE int PANEL(pool_applies)(ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count)
+{
+    return (stride == 1 || stride == 2) && (kernel_w == 2 || kernel_w == 3) && step == 1 && count >= LANES;
+}
+
+#define POOL_CASES(sum, indexed, pixels, count, best)                                           \
+    if (stride == 1 && kernel_w == 2)                                                           \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 2, sum, indexed, count, best, place);    \
+    else if (stride == 1)                                                                       \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 3, sum, indexed, count, best, place);    \
+    else if (kernel_w == 2)                                                                     \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 2, sum, indexed, count, best, place);    \
+    else                                                                                        \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 3, sum, indexed, count, best, place)
+
+/* Maxima of `pool_windows`, with their indices unless `index` is NULL: index[x] = position + x * stride + place[x]. */
+static void PANEL(pool_maxima)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t stride,
+                               ptrdiff_t kernel_w, ptrdiff_t count, long long position, REAL *best, long long *index)
+{
+    INT place[POOL_OUTPUTS];
+    if (index == NULL) {
+        POOL_CASES(0, 0, pixels, count, best);
+        return;
+    }
+    for (ptrdiff_t x0 = 0; x0 < count; x0 += POOL_OUTPUTS) {
+        if (x0 > count - LANES) x0 = count - LANES; /* so that a whole vector is left */
+        const ptrdiff_t outputs = count - x0 < POOL_OUTPUTS ? count - x0 : POOL_OUTPUTS;
+        POOL_CASES(0, 1, pixels + x0 * stride, outputs, best + x0);
+        for (ptrdiff_t x = 0; x < outputs; x++) index[x0 + x] = position + (x0 + x) * stride + place[x];
+    }
+}
 
 CYCONV_INLINE REAL PANEL(larger)(REAL best, REAL value)
 {
@@ -13,10 +125,13 @@ CYCONV_INLINE REAL PANEL(larger)(REAL best, REAL value)
     return value != value ? value : larger;
 }
 
-/* best[x] = max over i < rows, j < kernel_w of row[i * row_step + start + x * stride + j * step], x < count, where the
-   column lies in 0..W; rows may be 0. */
-static void PANEL(pool_row)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
-                            ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count, REAL *restrict best)
+#define POOL_MERGE(a, b) (sum ? (a) + (b) : PANEL(larger)(a, b))
+
+/* best[x] = max (or with `sum` the sum) over i < rows, j < kernel_w of row[i * row_step + start + x * stride + j * step],
+   x < count, where the column lies in 0..W; rows may be 0; (kernel_w - 1) * step < POOL_LINE. */
+CYCONV_INLINE void PANEL(pool_lines)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
+                                     ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, const int sum,
+                                     ptrdiff_t count, REAL *restrict best)
 {
     REAL line[POOL_LINE + 2 * LANES];
     const ptrdiff_t reach = (kernel_w - 1) * step, most = (POOL_LINE - reach - 1) / stride + 1;
@@ -26,57 +141,126 @@ static void PANEL(pool_row)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows,
         const ptrdiff_t first = from < 0 ? (-from < length ? -from : length) : 0;
         const ptrdiff_t inside = rows > 0 ? (W - from < length ? W - from : length) : 0;
         const ptrdiff_t past = inside > first ? inside : first;
-        for (ptrdiff_t t = 0; t < first; t++) line[t] = -INFINITY;
-        for (ptrdiff_t t = past; t < length; t++) line[t] = -INFINITY;
+        for (ptrdiff_t t = 0; t < first; t++) line[t] = sum ? 0 : -INFINITY;
+        for (ptrdiff_t t = past; t < length; t++) line[t] = sum ? 0 : -INFINITY;
         if (past > first) {
             const REAL *pixels = row + from;
             if (rows == 1) memcpy(line + first, pixels + first, (past - first) * sizeof(REAL));
             else if (rows == 2)
-                for (ptrdiff_t t = first; t < past; t++) line[t] = PANEL(larger)(pixels[t], pixels[row_step + t]);
+                for (ptrdiff_t t = first; t < past; t++) line[t] = POOL_MERGE(pixels[t], pixels[row_step + t]);
             else
                 for (ptrdiff_t t = first; t < past; t++)
-                    line[t] = PANEL(larger)(PANEL(larger)(pixels[t], pixels[row_step + t]), pixels[2 * row_step + t]);
+                    line[t] = POOL_MERGE(POOL_MERGE(pixels[t], pixels[row_step + t]), pixels[2 * row_step + t]);
             for (ptrdiff_t i = 3; i < rows; i++)
-                for (ptrdiff_t t = first; t < past; t++) line[t] = PANEL(larger)(line[t], pixels[i * row_step + t]);
+                for (ptrdiff_t t = first; t < past; t++) line[t] = POOL_MERGE(line[t], pixels[i * row_step + t]);
         }
         if (stride == 2 && step == 1 && kernel_w == 2)
-            for (ptrdiff_t x = 0; x < outputs; x++) best[x] = PANEL(larger)(line[2 * x], line[2 * x + 1]);
+            for (ptrdiff_t x = 0; x < outputs; x++) best[x] = POOL_MERGE(line[2 * x], line[2 * x + 1]);
         else if (stride == 2 && step == 1 && kernel_w == 3)
             for (ptrdiff_t x = 0; x < outputs; x++)
-                best[x] = PANEL(larger)(PANEL(larger)(line[2 * x], line[2 * x + 1]), line[2 * x + 2]);
+                best[x] = POOL_MERGE(POOL_MERGE(line[2 * x], line[2 * x + 1]), line[2 * x + 2]);
         else {
             for (ptrdiff_t x = 0; x < outputs; x++) best[x] = line[x * stride];
             for (ptrdiff_t j = 1; j < kernel_w; j++) {
                 const REAL *tap = line + j * step;
                 if (stride == 1)
-                    for (ptrdiff_t x = 0; x < outputs; x++) best[x] = PANEL(larger)(best[x], tap[x]);
+                    for (ptrdiff_t x = 0; x < outputs; x++) best[x] = POOL_MERGE(best[x], tap[x]);
                 else
-                    for (ptrdiff_t x = 0; x < outputs; x++) best[x] = PANEL(larger)(best[x], tap[x * stride]);
+                    for (ptrdiff_t x = 0; x < outputs; x++) best[x] = POOL_MERGE(best[x], tap[x * stride]);
             }
         }
     }
 }
 
-#define POOL_TAP(stride, place)                                                    \
-    for (ptrdiff_t x = 0; x < count; x++) {                                        \
-        const REAL value = pixels[x * (stride)];                                   \
-        const int wins = (value > best[x]) | (value != value) | (index[x] < 0);    \
-        best[x] = wins ? value : best[x];                                          \
-        index[x] = wins ? (place) : index[x];                                      \
+#define POOL_TAP(stride)                                                        \
+    for (ptrdiff_t x = 0; x < count; x++) {                                     \
+        const REAL value = pixels[x * (stride)];                                \
+        const int wins = (value > best[x]) | (value != value) | (place[x] < 0); \
+        best[x] = wins ? value : best[x];                                       \
+        place[x] = wins ? new_place : place[x];                                 \
     }
 
-/* best[x] = max(best[x], pixels[x * stride]), and index[x] = place where that wins. */
+/* best[x] = max(best[x], pixels[x * stride]), and place[x] = new_place where that wins, or where place[x] is -1. */
 static void PANEL(pool_tap)(const REAL *restrict pixels, ptrdiff_t stride, ptrdiff_t count, REAL *restrict best,
-                            int *restrict index, int place)
+                            INT *restrict place, INT new_place)
 {
-    if (stride == 1) POOL_TAP(1, place)
-    else if (stride == 2) POOL_TAP(2, place)
-    else POOL_TAP(stride, place)
+    if (stride == 1) POOL_TAP(1)
+    else if (stride == 2) POOL_TAP(2)
+    else POOL_TAP(stride)
 }
 
-/* The same for windows whose pixels lie more than INT_MAX apart: index[x] = position + x * stride. */
-static void PANEL(pool_far_tap)(const REAL *restrict pixels, ptrdiff_t stride, ptrdiff_t count, REAL *restrict best,
-                                long long *restrict index, long long position)
+/* The maxima of any windows, as `max_row` has them, with their indices unless `index` is NULL. */
+static void PANEL(pool_taps)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
+                             ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count, long long position,
+                             REAL *best, long long *index)
 {
-    POOL_TAP(stride, position + x * stride)
+    INT place[POOL_OUTPUTS]; /* of the maxima, from the first pixel of their windows; -1: no pixel yet */
+    for (ptrdiff_t x0 = 0; x0 < count; x0 += POOL_OUTPUTS, best += POOL_OUTPUTS) {
+        const ptrdiff_t outputs = count - x0 < POOL_OUTPUTS ? count - x0 : POOL_OUTPUTS;
+        const ptrdiff_t from = start + x0 * stride;
+        const ptrdiff_t past_j = PANEL(past)(from, step, W, kernel_w); /* taps in the image, of some window */
+        for (ptrdiff_t x = 0; x < outputs; x++) best[x] = -INFINITY;
+        memset(place, 255, sizeof place); /* -1 */
+        for (ptrdiff_t i = 0; i < rows; i++)
+            for (ptrdiff_t j = PANEL(first)(from + (outputs - 1) * stride, step); j < past_j; j++) {
+                const ptrdiff_t column = from + j * step, first = PANEL(first)(column, stride);
+                const ptrdiff_t past = PANEL(past)(column, stride, W, outputs);
+                if (first < past)
+                    PANEL(pool_tap)(row + i * row_step + column + first * stride, stride, past - first, best + first,
+                                    place + first, (INT)(i * row_step + j * step));
+            }
+        if (index == NULL) continue;
+        for (ptrdiff_t x = 0; x < outputs; x++) /* -1 stays so for a dilated window with no pixel of the image */
+            index[x0 + x] = place[x] < 0 ? -1 : position + from + x * stride + place[x];
+    }
+}
+
+/* The maximum of one window of rows x columns pixels, all in the image, and its index unless `index` is NULL. */
+static void PANEL(pool_window)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t step,
+                               ptrdiff_t columns, long long position, REAL *best, long long *index)
+{
+    REAL most = -INFINITY;
+    ptrdiff_t place = -1;
+    for (ptrdiff_t i = 0; i < rows; i++)
+        for (ptrdiff_t j = 0; j < columns; j++) {
+            const REAL value = pixels[i * row_step + j * step];
+            const int wins = (value > most) | (value != value) | (place < 0); /* not to be predicted: no branch */
+            most = PANEL(larger)(most, value);
+            place += wins * (i * row_step + j * step - place);
+        }
+    *best = most;
+    if (index != NULL) *index = place < 0 ? -1 : position + place;
+}
+
+/* One row of outputs. Its windows see `rows` rows of the image, the first of them `row`, `row_step` apart; their first
+   columns are start + x * stride, x < count. best[x] = max over i < rows, j < kernel_w of
+   row[i * row_step + start + x * stride + j * step], where the column lies in 0..W, and index[x] (unless it is NULL)
+   the place of that from row[0], plus `position`. */
+static void PANEL(max_row)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
+                           ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count, long long position,
+                           REAL *best, long long *index)
+{
+    const ptrdiff_t reach = (kernel_w - 1) * step;
+    const int counts = rows * row_step <= (ptrdiff_t)((BITS)-1 >> 1) - W; /* an INT holds a place in a window */
+    ptrdiff_t first = PANEL(first)(start, stride), past = PANEL(past)(start + reach, stride, W, count); /* inside */
+    if (rows > 0 && counts && PANEL(pool_applies)(stride, kernel_w, step, past - first)) {
+        const ptrdiff_t column = start + first * stride;
+        PANEL(pool_maxima)(row + column, row_step, rows, stride, kernel_w, past - first, position + column, best + first,
+                           index == NULL ? NULL : index + first);
+    } else if (index == NULL && reach < POOL_LINE) {
+        PANEL(pool_lines)(row, row_step, rows, W, start, stride, kernel_w, step, 0, count, best);
+        return;
+    } else if (counts) {
+        PANEL(pool_taps)(row, row_step, rows, W, start, stride, kernel_w, step, count, position, best, index);
+        return;
+    } else
+        first = past = count;
+    for (ptrdiff_t x = 0; x < count; x++) {
+        if (x == first) x = past;
+        if (x == count) break;
+        const ptrdiff_t column = start + x * stride, j = PANEL(first)(column, step);
+        const ptrdiff_t columns = PANEL(past)(column, step, W, kernel_w) - j, from = column + j * step;
+        PANEL(pool_window)(row + from, row_step, rows, step, columns, position + from, best + x,
+                           index == NULL ? NULL : index + x);
+    }
 }

@@ -1,5 +1,13 @@
 # Max and average pooling, one plane at a time; planes are divided over the team.
 
+cdef extern from "stream.h":
+    const size_t CYCONV_STREAM_BYTES
+    void prefetch "cyconv_prefetch"(const void* memory, Py_ssize_t size) noexcept nogil
+    void stream_out "cyconv_stream_out"(void* out, void* source, size_t bytes) noexcept nogil
+
+cdef Py_ssize_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
+
+
 def max_pool2d_forward(input, window, output, indices):
     """output = max of each window; indices (or None) = its flat position in the plane."""
     if input.itemsize == sizeof(float):
@@ -35,55 +43,21 @@ cdef void max_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, 
 
 cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
                     Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices) noexcept nogil:
-    cdef Py_ssize_t y, i, row, first, past
+    cdef Py_ssize_t y, row, first, past
     for y in range(H_out):
         row = y * window.stride_h - window.pad_top
         first = first_inside(row, window.dilation_h)  # rows of the window that lie in the image
         past = max(first, past_inside(row, window.dilation_h, H_in, window.kernel_h))
-        if indices != NULL or (window.kernel_w - 1) * window.dilation_w >= POOL_LINE:
-            max_row(plane, row, first, past, W_in, window, W_out, output + y * W_out,
-                    indices + y * W_out if indices != NULL else NULL)
-        else:
-            pool_row(plane + (row + first * window.dilation_h) * W_in, window.dilation_h * W_in, past - first, W_in,
-                     -window.pad_left, window.stride_w, window.kernel_w, window.dilation_w, W_out, output + y * W_out)
+        row += first * window.dilation_h
+        max_row(plane + row * W_in, window.dilation_h * W_in, past - first, W_in, -window.pad_left, window.stride_w,
+                window.kernel_w, window.dilation_w, W_out, row * W_in, output + y * W_out,
+                indices + y * W_out if indices != NULL else NULL)
+        prefetch_rows(plane + (row + (past - first) * window.dilation_h) * W_in, window.stride_h * W_in)
 
 
-cdef void max_row(const floating* plane, Py_ssize_t row, Py_ssize_t first_tap, Py_ssize_t past_tap, Py_ssize_t W_in,
-                  const Window* window, Py_ssize_t W_out, floating* best, long long* indices) noexcept nogil:
-    """One row of outputs, a tap at a time, with the positions of the maxima (or NULL)."""
-    cdef Py_ssize_t x, i, j, x_shift, first, past, x0, count, place, start
-    cdef bint near = (window.kernel_h - 1) * window.dilation_h * W_in + (window.kernel_w - 1) * window.dilation_w < INT_MAX
-    cdef int places[256]       # of the maxima, from the first pixel of their windows; -1: no pixel yet
-    cdef long long far[256]    # the same as positions in the plane, where the window is too large for that
-    for x0 in range(0, W_out, 256):
-        count = min(256, W_out - x0)
-        for x in range(count):
-            best[x0 + x] = -INFINITY
-        if near:
-            memset(places, 255, count * sizeof(int))  # -1
-        else:
-            memset(far, 255, count * sizeof(long long))
-        for i in range(first_tap, past_tap):
-            for j in range(window.kernel_w):
-                x_shift = x0 * window.stride_w + j * window.dilation_w - window.pad_left
-                first = min(count, first_inside(x_shift, window.stride_w))
-                past = past_inside(x_shift, window.stride_w, W_in, count)
-                if first >= past:
-                    continue
-                x = (row + i * window.dilation_h) * W_in + first * window.stride_w + x_shift
-                if near:
-                    place = i * window.dilation_h * W_in + j * window.dilation_w
-                    pool_tap(plane + x, window.stride_w, past - first, best + x0 + first, places + first, <int>place)
-                else:
-                    pool_far_tap(plane + x, window.stride_w, past - first, best + x0 + first, far + first, x)
-        if indices == NULL:
-            continue
-        if not near:
-            memcpy(indices + x0, far, count * sizeof(long long))
-            continue
-        start = row * W_in + x0 * window.stride_w - window.pad_left
-        for x in range(count):  # -1 stays so for a dilated window with no pixel of the image
-            indices[x0 + x] = -1 if places[x] < 0 else start + x * window.stride_w + places[x]
+cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept nogil:
+    """Where the rows of a window end at `end`: those that the window after the next will be the first to read."""
+    prefetch(<const char*>end + 1024, size * sizeof(floating))
 
 
 def max_pool2d_backward(grad_output, indices, grad_input):
@@ -110,21 +84,39 @@ cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N,
 cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long* indices, Py_ssize_t planes,
                                     Py_ssize_t size_out, floating* grad_input, Py_ssize_t size_in,
                                     int threads) noexcept nogil:
-    cdef Py_ssize_t p, outside = 0
+    cdef Py_ssize_t plane_bytes = size_in * <Py_ssize_t>sizeof(floating), p, outside = 0
+    cdef char* buffers = NULL  # a plane of each thread, all 0 between its uses
     threads = team_of(threads, <double>planes * size_in * 10, planes)
+    if plane_bytes <= BUFFERED_PLANE and planes * plane_bytes >= <Py_ssize_t>CYCONV_STREAM_BYTES:
+        buffers = <char*>cyconv_acquire(threads * BUFFERED_PLANE)  # without one it is only slower
+    if buffers != NULL:
+        memset(buffers, 0, threads * BUFFERED_PLANE)
     for p in prange(planes, num_threads=threads):
         outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
-                                      grad_input + p * size_in, size_in)
+                                      grad_input + p * size_in, size_in,
+                                      buffers + threadid() * BUFFERED_PLANE if buffers != NULL else NULL)
+    cyconv_release(buffers)
     return outside
 
 
 cdef Py_ssize_t max_backward_plane(const floating* grad_output, const long long* indices, Py_ssize_t size_out,
-                                   floating* grad_input, Py_ssize_t size_in) noexcept nogil:
+                                   floating* grad_input, Py_ssize_t size_in, char* buffer) noexcept nogil:
+    """Through `buffer`, of zeros, unless it is NULL: then no memory is read to be overwritten."""
+    cdef Py_ssize_t outside
+    if buffer == NULL:
+        memset(grad_input, 0, size_in * sizeof(floating))
+        return scatter_maxima(grad_output, indices, size_out, grad_input, size_in)
+    outside = scatter_maxima(grad_output, indices, size_out, <floating*>buffer, size_in)
+    stream_out(grad_input, buffer, size_in * sizeof(floating))
+    return outside
+
+
+cdef Py_ssize_t scatter_maxima(const floating* grad_output, const long long* indices, Py_ssize_t size_out, floating* plane,
+                        Py_ssize_t size_in) noexcept nogil:
     cdef Py_ssize_t l, outside = 0
-    memset(grad_input, 0, size_in * sizeof(floating))
     for l in range(size_out):
-        if 0 <= indices[l] < size_in:
-            grad_input[indices[l]] += grad_output[l]
+        if <size_t>indices[l] < <size_t>size_in:  # and not negative
+            plane[indices[l]] += grad_output[l]
         elif indices[l] != -1:
             outside += 1
     return outside

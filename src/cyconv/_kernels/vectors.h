@@ -63,32 +63,35 @@ typedef struct { /* one tile of Winograd's filtering */
 #define HIGH_8(a, b) __builtin_shufflevector(a, b, 4, 12, 5, 13, 6, 14, 7, 15)
 #define LOW_16(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23)
 #define HIGH_16(a, b) __builtin_shufflevector(a, b, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31)
-/* Every second element of two vectors, from the first or the second. */
+/* Elements 0, 2, 4, ... and 1, 3, 5, ... of two vectors, in the order that costs one instruction; IN_ORDER mends it. */
+#define EVEN_1(a, b) (a)
+#define ODD_1(a, b) (b)
+#define ORDER_1(a) (a)
 #define EVEN_2(a, b) __builtin_shufflevector(a, b, 0, 2)
 #define ODD_2(a, b) __builtin_shufflevector(a, b, 1, 3)
+#define ORDER_2(a) (a)
 #define EVEN_4(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6)
 #define ODD_4(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7)
-#define EVEN_8(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14)
-#define ODD_8(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15)
-#define EVEN_16(a, b) __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30)
-#define ODD_16(a, b) __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31)
+#define ORDER_4(a) (a)
+#define EVEN_8(a, b) __builtin_shufflevector(a, b, 0, 2, 8, 10, 4, 6, 12, 14)
+#define ODD_8(a, b) __builtin_shufflevector(a, b, 1, 3, 9, 11, 5, 7, 13, 15)
+#define ORDER_8(a) __builtin_shufflevector(a, a, 0, 1, 4, 5, 2, 3, 6, 7)
+#define EVEN_16(a, b) __builtin_shufflevector(a, b, 0, 2, 16, 18, 4, 6, 20, 22, 8, 10, 24, 26, 12, 14, 28, 30)
+#define ODD_16(a, b) __builtin_shufflevector(a, b, 1, 3, 17, 19, 5, 7, 21, 23, 9, 11, 25, 27, 13, 15, 29, 31)
+#define ORDER_16(a) __builtin_shufflevector(a, a, 0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15)
 #define PASTE_(a, b) a##b
 #define PASTE(a, b) PASTE_(a, b)
 #define SHUFFLE_LOW PASTE(LOW_, LANES)
 #define SHUFFLE_HIGH PASTE(HIGH_, LANES)
 #define EVEN PASTE(EVEN_, LANES)
 #define ODD PASTE(ODD_, LANES)
+#define IN_ORDER PASTE(ORDER_, LANES)
 
-/* Whether a line of `positions`, rows of `columns` outputs `width` apart, is multiplied in less time by blocks that end
-   with its rows than by blocks of three vectors throughout. In products of vectors: a block of two vectors takes as long
-   as 2.4 of three; outputs of a block that does not lie in one row are copied. */
-static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t columns, ptrdiff_t lanes, ptrdiff_t taps)
-{
-    const double vectors[3] = {0, 0.8, 0.4}; /* more, by what is left of threes */
-    const ptrdiff_t in_row = (columns + lanes - 1) / lanes, rows = (positions - 1) / width + 1;
-    const double copied = (3 * lanes < width ? (double)(3 * lanes) / width : 1) * 10;
-    return rows * (in_row + vectors[in_row % 3]) * taps <= (double)positions / lanes * (taps + copied);
-}
+/* The instruction that chooses between two vectors by the signs of a third. */
+#if defined(__AVX__) && !defined(__AVX512F__)
+#define FLOAT_BLEND __builtin_ia32_blendvps256
+#define DOUBLE_BLEND __builtin_ia32_blendvpd256
+#endif
 
 #define REAL float
 #define LANES FLOAT_LANES
@@ -96,6 +99,8 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #define WP 0.625f
 #define WQ 1.5f
 #define BITS uint32_t
+#define INT int32_t
+#define BLEND FLOAT_BLEND
 #include "panel.h"
 #include "dots.h"
 #include "winograd.h"
@@ -110,6 +115,8 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #undef WP
 #undef WQ
 #undef BITS
+#undef INT
+#undef BLEND
 
 #define REAL double
 #define LANES DOUBLE_LANES
@@ -117,6 +124,8 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #define WP 0.625
 #define WQ 1.5
 #define BITS uint64_t
+#define INT int64_t
+#define BLEND DOUBLE_BLEND
 #include "panel.h"
 #include "dots.h"
 #include "winograd.h"
@@ -131,4 +140,6 @@ static inline int ends_with_rows(ptrdiff_t positions, ptrdiff_t width, ptrdiff_t
 #undef WP
 #undef WQ
 #undef BITS
+#undef INT
+#undef BLEND
 #endif

@@ -178,17 +178,6 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
     }
 }
 
-/* max(0, v), element by element; NaN stays NaN. */
-CYCONV_INLINE PANEL(vector) PANEL(rectified)(PANEL(vector) v)
-{
-#if defined(__GNUC__)
-    typedef BITS PANEL(mask) __attribute__((vector_size(LANES * sizeof(REAL))));
-    return (PANEL(vector))((PANEL(mask))v & ~(PANEL(mask))(v <= 0));
-#else
-    return v <= 0 ? 0 : v;
-#endif
-}
-
 CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
                                       const int m, REAL bias, const int relu, REAL *output, ptrdiff_t W_out)
 {
