@@ -10,19 +10,22 @@ typedef REAL PANEL(memory) __attribute__((vector_size(LANES * sizeof(REAL)), ali
 typedef REAL PANEL(memory);
 #endif
 
+/* With `direct` A is not packed: its rows are a_length apart, and the next ROWS of them are fetched meanwhile. */
 CYCONV_INLINE void PANEL(block)(
-    const REAL *a, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
-    const int vectors)
+    const REAL *a, ptrdiff_t a_length, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows,
+    int accumulate, const int vectors, const int direct)
 {
     PANEL(vector) sum[ROWS][3];
     memset(sum, 0, sizeof sum);
     for (ptrdiff_t p = 0; p < k; p++) {
         PANEL(vector) row[3];
         for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(b + v * LANES);
+        if (direct && p % 16 == 0)
+            for (int i = 0; i < ROWS; i++) cyconv_prefetch(a + (ROWS + i) * a_length, 1);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
-            for (int v = 0; v < vectors; v++) sum[i][v] += a[i] * row[v];
-        a += ROWS;
+            for (int v = 0; v < vectors; v++) sum[i][v] += a[direct ? i * a_length : i] * row[v];
+        a += direct ? 1 : ROWS;
         b += width;
     }
 #pragma GCC unroll 8
@@ -41,9 +44,19 @@ static void PANEL(product)(
     const REAL *a, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
     int vectors)
 {
-    if (vectors == 3) PANEL(block)(a, b, width, k, c, ldc, rows, accumulate, 3);
-    else if (vectors == 2) PANEL(block)(a, b, width, k, c, ldc, rows, accumulate, 2);
-    else PANEL(block)(a, b, width, k, c, ldc, rows, accumulate, 1);
+    if (vectors == 3) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 3, 0);
+    else if (vectors == 2) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 2, 0);
+    else PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 1, 0);
+}
+
+/* The same of ROWS rows of A where they lie, a_length apart. */
+static void PANEL(direct_product)(
+    const REAL *a, ptrdiff_t a_length, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc,
+    int accumulate, int vectors)
+{
+    if (vectors == 3) PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 3, 1);
+    else if (vectors == 2) PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 2, 1);
+    else PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 1, 1);
 }
 
 /* The perfect shuffle of `count` vectors: the elements of the first half alternate with those of the second.
@@ -85,6 +98,7 @@ static void PANEL(pack)(const REAL *a, ptrdiff_t lda, int transposed, int rows, 
     if (rows == ROWS)
         for (; p + LANES <= k; p += LANES) {
             PANEL(vector) v[ROWS];
+            for (int i = 0; i < ROWS; i++) cyconv_prefetch(a + (ROWS + i) * lda + p, 1); /* the next panel */
             PANEL(load_transposed)(a + p, lda, v, ROWS);
             for (int i = 0; i < ROWS; i++) *(PANEL(memory) *)(packed + p * ROWS + i * LANES) = v[i];
         }
@@ -100,6 +114,7 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
     const ptrdiff_t width = 3 * LANES, whole = columns / LANES * LANES, rest = columns - whole;
     if (!transposed) {
         for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
+            cyconv_prefetch(b + width, width * sizeof(REAL)); /* the next panel: rows may lie in as many pages */
             if (columns == width)
                 for (int v = 0; v < 3; v++) *(PANEL(memory) *)(packed + v * LANES) = *(const PANEL(memory) *)(b + v * LANES);
             else {
@@ -136,13 +151,11 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
     const ptrdiff_t width = 3 * LANES;
     REAL *packed_a = scratch, *packed_b = packed_a + GEMM_ROWS * PANEL_DEPTH, *sums = packed_b + width * PANEL_DEPTH;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
+    const int few = !transposed_a && n <= 2 * width; /* columns: A is read too seldom to be worth packing */
     for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
         const ptrdiff_t depth = k - p < most ? k - p : most;
         for (ptrdiff_t i0 = 0; i0 < m; i0 += GEMM_ROWS) {
             const ptrdiff_t block = m - i0 < GEMM_ROWS ? m - i0 : GEMM_ROWS;
-            for (ptrdiff_t i = i0; i < i0 + block; i += ROWS)
-                PANEL(pack)(a + (transposed_a ? p * lda + i : i * lda + p), lda, transposed_a,
-                            (int)(m - i < ROWS ? m - i : ROWS), depth, packed_a + (i - i0) * PANEL_DEPTH);
             for (ptrdiff_t j = 0, columns; j < n; j += columns) {
                 columns = n - j < width ? n - j : n - j > width && n - j <= 4 * LANES ? 2 * LANES : width; /* no lone vector */
                 const int vectors = (int)((columns + LANES - 1) / LANES), partial = columns % LANES != 0;
@@ -155,13 +168,18 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
                 }
                 for (ptrdiff_t i = i0; i < i0 + block; i += ROWS) {
                     const int rows = (int)(m - i < ROWS ? m - i : ROWS);
-                    const REAL *factors = packed_a + (i - i0) * PANEL_DEPTH;
-                    REAL *target = c + i * ldc + j;
-                    if (!partial) {
-                        PANEL(product)(factors, panel, step, depth, target, ldc, rows, accumulate, vectors);
-                        continue;
+                    const REAL *factors = a + (transposed_a ? p * lda + i : i * lda + p);
+                    REAL *panel_a = packed_a + (i - i0) * PANEL_DEPTH, *target = partial ? sums : c + i * ldc + j;
+                    const ptrdiff_t length = partial ? width : ldc;
+                    if (few && rows == ROWS)
+                        PANEL(direct_product)(factors, lda, panel, step, depth, target, length, accumulate && !partial, vectors);
+                    else {
+                        if (j == 0) /* just before its first use: products go on while it is fetched from memory */
+                            PANEL(pack)(factors, lda, transposed_a, rows, depth, panel_a);
+                        PANEL(product)(panel_a, panel, step, depth, target, length, rows, accumulate && !partial, vectors);
                     }
-                    PANEL(product)(factors, panel, step, depth, sums, width, rows, 0, vectors);
+                    if (!partial) continue;
+                    target = c + i * ldc + j;
                     for (int r = 0; r < rows; r++)
                         for (ptrdiff_t l = 0; l < columns; l++)
                             target[r * ldc + l] = accumulate ? target[r * ldc + l] + sums[r * width + l] : sums[r * width + l];
