@@ -26,7 +26,7 @@ cdef int c_algorithm(algorithm):
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
     """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
     cdef bint backward = which == BACKWARD_INPUT
-    cdef bint lines = asked != IM2COL and which != BACKWARD_WEIGHT and implicit_applies(conv, backward, itemsize)
+    cdef bint lines = asked != IM2COL and implicit_applies(conv, backward, itemsize)
     cdef double least, cycles
     cdef int best
     if asked == AUTO and depthwise_applies(conv) and (conv.M < ROWS or not lines):  # more filters share a load
@@ -37,7 +37,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         return IMPLICIT
     least, best = im2col_cycles(conv, itemsize), IM2COL
     if lines:
-        cycles = implicit_cycles(conv, backward, itemsize)
+        cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
     if asked == AUTO and winograd_applies(conv) and winograd_cycles(conv, which, itemsize) < least:
@@ -51,6 +51,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 cdef double COLUMN = 2       # to make and pack one element of the columns
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
+cdef double CLOSE = 10       # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double TRANSFORM = 480  # of a vector of tiles: pixels, gradients or outputs
 cdef double WEIGHT = 76      # to transform the weights of one filter and channel
@@ -65,8 +66,11 @@ cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + COLUMN)
 
 
-cdef double implicit_cycles(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     """Products of vectors, also of the positions between rows; the laying of lines; the packing of both factors."""
+    if which == BACKWARD_WEIGHT:
+        return implicit_weight_cycles(conv, itemsize)
+    cdef bint backward = which == BACKWARD_INPUT
     cdef Implicit s = implicit_sizes(conv, backward, itemsize)
     cdef const Strip* strip = &s.strip
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, phases = strip.phases_h * strip.phases_w
@@ -75,6 +79,15 @@ cdef double implicit_cycles(const Conv* conv, bint backward, size_t itemsize) no
     cdef double line = LINE if strip.stride_w == 1 else 2 * LINE if strip.stride_w == 2 else 6 * LINE
     return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
                      + s.blocks * phases * s.C * s.channel * line + vectors * phases * M * OUTPUT)
+
+
+cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Products of vectors, and the closing of their sums; the laying of pixels and, for every block of channels, gradients."""
+    cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
+    cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = round_up(conv.M, ROWS)
+    cdef double line = LINE if s.strip.stride_w == 1 else 2 * LINE if s.strip.stride_w == 2 else 6 * LINE
+    return strips * (M * conv.K * (<double>s.positions / lanes_of(itemsize) + CLOSE)
+                     + conv.C * s.channel * line + s.blocks * M * s.positions * LINE)
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

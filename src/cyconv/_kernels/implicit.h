@@ -124,3 +124,58 @@ static void PANEL(pack_taps)(const REAL *weight, ptrdiff_t row_step, ptrdiff_t c
                 for (int r = 0; r < ROWS; r++)
                     *packed++ = i + r < filters ? weight[r * row_step + c * channel_step + tap[k]] : 0;
 }
+
+/* sums[i * length + t] += the sum over p < count of grads[i * grad_length + p] * line[distance[t] + p], for `rows` of ROWS
+   rows i and taps t < taps; count is a whole number of vectors. */
+CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_length, const REAL *line, const ptrdiff_t *distance,
+                                    ptrdiff_t count, int rows, REAL *sums, ptrdiff_t length, const int taps)
+{
+    PANEL(vector) sum[ROWS][3];
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++)
+        for (int t = 0; t < taps; t++) sum[i][t] = (PANEL(vector)){0};
+    for (ptrdiff_t p = 0; p < count; p += LANES) {
+        PANEL(vector) pixels[3];
+        for (int t = 0; t < taps; t++) pixels[t] = *(const PANEL(memory) *)(line + distance[t] + p);
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) {
+            const PANEL(vector) factor = *(const PANEL(memory) *)(grads + i * grad_length + p);
+            for (int t = 0; t < taps; t++) sum[i][t] += factor * pixels[t];
+        }
+    }
+    for (int t = 0; t < taps; t++) {
+        REAL totals[ROWS > LANES ? ROWS : LANES];
+#if defined(__GNUC__)
+        PANEL(vector) v[LANES > ROWS ? LANES : ROWS]; /* shuffled and added, until each row is one element, or several */
+#pragma GCC unroll 8
+        for (int i = 0; i < ROWS; i++) v[i] = sum[i][t];
+        int left = ROWS;
+#pragma GCC unroll 4
+        for (int parts = LANES; parts > 1 && left > 1; parts /= 2, left /= 2) {
+            PANEL(shuffle)(v, left);
+#pragma GCC unroll 8
+            for (int i = 0; i < left / 2; i++) v[i] = v[2 * i] + v[2 * i + 1];
+        }
+        memcpy(totals, v, left * sizeof *v);
+        for (int l = ROWS; l < LANES; l++) totals[l % ROWS] += totals[l];
+#else
+        totals[0] = sum[0][t];
+#endif
+        for (int i = 0; i < rows; i++) sums[i * length + t] += totals[i];
+    }
+}
+
+/* The gradients of `filters` filters and all taps: panels of ROWS rows of grads (readable up to a whole panel). */
+static void PANEL(line_dots)(const REAL *grads, ptrdiff_t grad_length, ptrdiff_t filters, const REAL *line,
+                             const ptrdiff_t *distance, ptrdiff_t taps, ptrdiff_t count, REAL *sums, ptrdiff_t length)
+{
+    for (ptrdiff_t i = 0; i < filters; i += ROWS) {
+        const int rows = (int)(filters - i < ROWS ? filters - i : ROWS);
+        const REAL *panel = grads + i * grad_length;
+        REAL *row = sums + i * length;
+        ptrdiff_t t = 0;
+        for (; t + 3 <= taps; t += 3) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 3);
+        if (taps - t == 2) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 2);
+        else if (taps - t == 1) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 1);
+    }
+}

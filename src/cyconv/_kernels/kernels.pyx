@@ -25,7 +25,7 @@ from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
     CYCONV_PANELS, ROWS, WINOGRAD_CHANNELS, cyconv_tile, dots, gemm, gemm_scratch, interleave_row,
-    lanes_of, lay_row, line_product, output_tiles, pack_filters, pack_taps, panel_product, tap_sums, taps,
+    lanes_of, lay_row, line_dots, line_product, output_tiles, pack_filters, pack_taps, panel_product, tap_sums, taps,
     taps_gradient, tile_values, weight_panel)
 from cyconv._kernels.pools cimport max_row
 from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
@@ -42,6 +42,7 @@ include "winograd.pyx"
 include "winograd_weight.pyx"
 include "depthwise.pyx"
 include "implicit.pyx"
+include "implicit_weight.pyx"
 include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"
