@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 import pytest
 from helpers import COMPILED_OR_NUMPY, LEVELS, environment_of, run_python
 
