@@ -2,7 +2,6 @@
 
 import sys
 
-import numpy as np
 import pytest
 from helpers import COMPILED_OR_NUMPY, LEVELS, environment_of, run_python
 
@@ -55,20 +54,20 @@ def test_peak_of_a_batch():
     assert max(peaks) < 2 * 8, peaks
 
 
-@pytest.mark.parametrize("backward", [False, True])
-def test_workspace(backend, backward):
-    """Bytes for each thread, as summaries report them: at most 8 MiB however large the images and the batch."""
+@pytest.mark.parametrize("which", ["forward", "input", "weight"])
+def test_workspace(backend, which):
+    """Bytes for one thread, as summaries report them: at most 8 MiB however large the images and the batch."""
     for N, C_in, C_out, size, kernel in (
         (1, 3, 64, 224, 3), (64, 64, 128, 112, 3), (128, 512, 512, 14, 3), (1, 512, 4096, 7, 7),
         (256, 2048, 1000, 1, 1), (1000, 3, 96, 227, 11), (10**6, 1, 1, 1, 1), (0, 3, 4, 5, 3),
     ):  # fmt: skip
         window = _window.parse("test", (size, size), kernel, 1, 0, 1)
         out = size - kernel + 1
-        weight = np.empty((C_out, C_in, kernel, kernel), np.float32)
-        workspace = _backend.kernels.conv2d_workspace(
-            (N, C_in, size, size), (N, C_out, out, out), weight, window, 1, backward
+        plan = _backend.kernels.conv2d_plan(
+            (N, C_in, size, size), (N, C_out, out, out), 4, window, 1, "auto", which
         )
-        assert 0 <= workspace <= 8 * 2**20
+        assert plan["shared"] >= 0 and plan["workspace"] >= 0
+        assert plan["shared"] + plan["workspace"] <= 8 * 2**20
 
 
 LIMITED = """

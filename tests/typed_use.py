@@ -3,6 +3,7 @@
 float32 stays float32 through functions and layers; what may be None is known to be.
 """
 
+import functools
 from typing import Any, assert_type
 
 import numpy as np
@@ -51,6 +52,8 @@ def training(images: Float32, labels: npt.NDArray[np.int64]) -> float:
     cyconv.save(model.state_dict(), "weights.npz")
     model.load_state_dict(cyconv.load("weights.npz"))
     assert_type(cyconv.summary(model, (3, 32, 32)).rows[0].parameters, int)
+    assert_type(cyconv.explain(model, (4, 3, 32, 32)).steps[0].predicted, float | None)
+    cyconv.explain(functools.partial(F.relu), (3,), measure=False)
     assert_type(cyconv.backend, str)
     assert_type(cyconv.convert.fully_convolutional(cyconv.models.vgg16(), (3, 224, 224)), cyconv.Sequential)
     return loss

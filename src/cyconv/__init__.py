@@ -7,6 +7,7 @@ from ._config import package_version as _package_version
 from ._config import show_config
 from ._threads import get_num_threads, num_threads, set_num_threads
 from .capi import get_include
+from .explain import explain
 from .layers import (
     AvgPool2d,
     BatchNorm2d,
@@ -44,6 +45,7 @@ __all__ = [
     "Sequential",
     "backend",
     "convert",
+    "explain",
     "functional",
     "get_include",
     "get_num_threads",

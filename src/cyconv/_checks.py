@@ -5,9 +5,10 @@ wrong order of calls. A message names the function, the argument, what was expec
 the remedy where one is known.
 """
 
+import functools
 import operator
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -488,6 +489,28 @@ def names_of_layers(*name: object) -> ValueError:
     """The error for a name that is added to, or taken from, the arrays collected from several layers."""
     got = f", got {name[0]!r}" if name else ""
     return ValueError(f"Sequential: its arrays have the names of its layers, none can be added or removed{got}")
+
+
+def explained(function: str, value: object, layer_type: type, functions: Collection[object]) -> None:
+    """`value` must be a layer, or a partial call of one of `functions` that lacks its first argument alone."""
+    if isinstance(value, layer_type):
+        return
+    if not isinstance(value, functools.partial) or value.func not in functions or value.args:
+        raise TypeError(
+            f"{function}: expected a layer, or functools.partial of a function of cyconv.functional with all arguments "
+            f"but the first, by name, got {value!r:.80}"
+        )
+
+
+def array_shape(function: str, name: str, shape: object, lengths: Sequence[int]) -> Shape:
+    """`shape` as a tuple of ints of one of these lengths."""
+    if not isinstance(shape, (tuple, list)):
+        raise TypeError(f"{function}: {name} must be a tuple of ints, got {type(shape).__name__}")
+    if len(shape) not in lengths:
+        raise ValueError(
+            f"{function}: {name} must be (N, C, H, W), (C, H, W), (N, features) or (features,), got {tuple(shape)}"
+        )
+    return tuple(integer(function, name, n, 1) for n in shape)
 
 
 def float_dtype(function: str, dtype: Any) -> np.dtype[Any]:

@@ -43,9 +43,7 @@ def config_text() -> str:
         for library in _threads.blas_controllers():
             info = library.info()
             core = info.get("architecture") or "unknown"
-            lines.append(
-                ("blas", f"{info['internal_api']} {info['version']}, core {core}, {info['filepath']}")
-            )
+            lines.append(("blas", f"{blas_text(info)}, {info['filepath']}"))
             if _narrow(info, core):
                 warnings.append(
                     f"BLAS runs its {core} core though this CPU has AVX-512: import cyconv before scipy, or start "
@@ -55,6 +53,11 @@ def config_text() -> str:
         lines.append(("threads", "those of NumPy's own BLAS"))
     text = [f"{name:<8} {value}" for name, value in lines]
     return "\n".join(text + [f"warning: {warning}" for warning in warnings])
+
+
+def blas_text(info: Mapping[str, Any]) -> str:
+    """Name, version and core of a BLAS, from what threadpoolctl knows of it."""
+    return f"{info['internal_api']} {info['version']}, core {info.get('architecture') or 'unknown'}"
 
 
 def _narrow(info: Mapping[str, Any], core: str) -> bool:

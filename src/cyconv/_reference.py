@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-from ._types import Algorithm, Array, Float, Indices, Pair, Shape
+from ._types import Algorithm, Array, Float, Indices, Pair, Plan, Shape
 from ._window import Window
 
 # Bytes of columns made at a time: small against any data set, large against NumPy's call overhead.
 PIECE_BYTES = 4 * 2**20
 
 c_table = None  # compiled kernels have a capsule here, for callers in C: cyconv.capi
-OPENMP = False  # as the compiled kernels say it of themselves
+OPENMP = OWN_GEMM = False  # as the compiled kernels say it of themselves
 
 
 Pieces: TypeAlias = Iterator[tuple[slice, slice]]  # of images and of output rows
@@ -480,13 +480,48 @@ def adam_update(
     param -= step_size * first / (np.sqrt(second) / root + eps)
 
 
-def conv2d_workspace(
-    image_shape: Shape, output_shape: Shape, weight: Array[Float], window: Window, groups: int, backward: bool
-) -> int:
-    """Bytes of columns that one convolution holds at a time (forward, or backward wrt the input)."""
+def conv2d_plan(
+    image_shape: Shape,
+    output_shape: Shape,
+    itemsize: int,
+    window: Window,
+    groups: int,
+    algorithm: Algorithm,
+    which: str,
+) -> Plan:
+    """What one pass of a convolution does: which is "forward", "input" or "weight". Nothing is computed."""
     N, C_in = image_shape[:2]
-    H_out, W_out = output_shape[2:]
-    row_bytes = C_in * window.kernel_h * window.kernel_w * W_out * weight.itemsize
+    C_out, H_out, W_out = output_shape[1:]
+    taps = C_in * window.kernel_h * window.kernel_w
+    row_bytes = taps * W_out * itemsize
     images, rows = next(_pieces(max(N, 1), H_out, row_bytes))
-    held: int = (images.stop - images.start) * (rows.stop - rows.start)
-    return held * row_bytes
+    held = (images.stop - images.start) * (rows.stop - rows.start)
+    pieces = -(-max(N, 1) // images.stop) * -(-H_out // rows.stop)
+    m, n, k = C_out // groups, held * W_out, taps // groups
+    gemm = {"forward": (m, n, k), "input": (k, n, m), "weight": (m, k, n)}[which]
+    return Plan(
+        algorithm="im2col",
+        cycles={},
+        gemm=gemm,
+        products=groups * pieces,
+        tiles=pieces,
+        tasks=1,
+        threads=1,
+        shared=0,
+        workspace=held * row_bytes,
+    )
+
+
+def matmul_plan(m: int, n: int, k: int, transpose_a: bool, transpose_b: bool, itemsize: int) -> Plan:
+    """The plan of `matmul`: op(a) is (m, k), op(b) (k, n)."""
+    return Plan(
+        algorithm="gemm",
+        cycles={},
+        gemm=(m, n, k),
+        products=1,
+        tiles=0,
+        tasks=1,
+        threads=1,
+        shared=0,
+        workspace=0,
+    )

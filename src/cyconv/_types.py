@@ -1,6 +1,6 @@
 """The types that the annotations share."""
 
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,3 +17,17 @@ IntOrPair: TypeAlias = int | Pair
 Padding: TypeAlias = IntOrPair | tuple[Pair, Pair] | Literal["valid", "same"]
 Shape: TypeAlias = tuple[int, ...]
 Algorithm: TypeAlias = Literal["auto", "im2col", "winograd"]
+
+
+class Plan(TypedDict):
+    """How kernels would compute something: see `cyconv.explain.Step`; bytes of all threads together, and of each."""
+
+    algorithm: str
+    cycles: dict[str, float]
+    gemm: tuple[int, int, int] | None
+    products: int
+    tiles: int
+    tasks: int
+    threads: int
+    shared: int
+    workspace: int

@@ -63,6 +63,7 @@ def make_parser() -> argparse.ArgumentParser:
     summary = commands.add_parser("summary", help="print a network's layers, volumes and parameters")
     summary.add_argument("model", choices=SUMMARY_MODELS, metavar="MODEL", help=", ".join(SUMMARY_MODELS))
     summary.add_argument("--input-shape", type=shape, metavar="C,H,W", help="size of one image")
+    summary.add_argument("--explain", action="store_true", help="how each layer is computed here, and its time")
     summary.set_defaults(run=run_summary)
     info = commands.add_parser("info", help="print versions, backend, threads and BLAS")
     info.set_defaults(run=run_info)
@@ -116,7 +117,10 @@ def run_summary(options: argparse.Namespace) -> int:
     input_shape = options.input_shape or SUMMARY_MODELS[options.model]
     sized = "input_shape" in inspect.signature(build).parameters
     try:
-        print(cyconv.summary(build(input_shape=input_shape) if sized else build(), input_shape))
+        model = build(input_shape=input_shape) if sized else build()
+        print(cyconv.summary(model, input_shape))
+        if options.explain:
+            print(cyconv.explain(model, input_shape))
     except ValueError as error:
         wanted = ",".join(map(str, input_shape))
         raise TrainError(f"{options.model} does not take --input-shape {wanted}: {error}") from None

@@ -95,8 +95,8 @@ class Summary(NamedTuple):
                 _volume(row.output_shape),
                 f"{row.parameters:,}",
                 _count(row.multiply_adds),
-                _bytes(row.im2col_bytes),
-                _bytes(row.workspace_bytes),
+                bytes_text(row.im2col_bytes),
+                bytes_text(row.workspace_bytes),
                 _volume(row.receptive_field),
                 _volume(row.stride),
                 row.remark,
@@ -143,7 +143,7 @@ def summary(model: Layer, input_shape: Shape) -> Summary:
     shape = _checks.volume_shape("summary", "input_shape", input_shape)
     rows = []
     volume, field, stride = shape, (1, 1), (1, 1)
-    for name, layer in _named_leaves(model, ""):
+    for name, layer in named_leaves(model, ""):
         output_shape = layer.output_shape(volume)
         field, stride, remark = _reach(layer, volume, field, stride)
         im2col_bytes, workspace_bytes = _memory(layer, volume, output_shape)
@@ -167,12 +167,13 @@ def summary(model: Layer, input_shape: Shape) -> Summary:
     return Summary(shape, rows)
 
 
-def _named_leaves(layer: Layer, prefix: str) -> Iterator[tuple[str, Layer]]:
+def named_leaves(layer: Layer, prefix: str) -> Iterator[tuple[str, Layer]]:
+    """The layers of nested Sequentials in order, with their keys."""
     if not isinstance(layer, Sequential):
         yield prefix.rstrip(".") or "0", layer
         return
     for i, child in enumerate(layer):
-        yield from _named_leaves(child, f"{prefix}{i}.")
+        yield from named_leaves(child, f"{prefix}{i}.")
 
 
 def _multiply_adds(layer: Layer, volume: Shape, output_shape: Shape) -> int:
@@ -193,10 +194,11 @@ def _memory(layer: Layer, volume: Shape, output_shape: Shape) -> Pair:
     transposed = isinstance(layer, ConvTranspose2d)
     images, outputs = (output_shape, volume) if transposed else (volume, output_shape)
     taps = images[0] * math.prod(layer.kernel_size)
-    workspace = _backend.kernels.conv2d_workspace(
-        (1, *images), (1, *outputs), weight, layer.window(images[1:]), layer.groups, transposed
+    window, which = layer.window(images[1:]), "input" if transposed else "forward"
+    plan = _backend.kernels.conv2d_plan(
+        (1, *images), (1, *outputs), weight.itemsize, window, layer.groups, "auto", which
     )
-    return taps * math.prod(outputs[1:]) * weight.itemsize, workspace
+    return taps * math.prod(outputs[1:]) * weight.itemsize, plan["shared"] + plan["workspace"]
 
 
 def _reach(layer: Layer, volume: Shape, field: Pair, stride: Pair) -> tuple[Pair, Pair, str]:
@@ -251,7 +253,8 @@ def _count(n: int) -> str:
     return str(n) if n else ""
 
 
-def _bytes(n: int) -> str:
+def bytes_text(n: int) -> str:
+    """``"1.5 MiB"``."""
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
         if n >= size:
             return f"{n / size:.1f} {unit}"

@@ -149,25 +149,3 @@ cdef const floating* gathered_outputs(const Conv* conv, const Tiling* tiling, co
                    grad_output + ((n0 + n) * conv.C_out + channel + o) * conv.L + l0,
                    positions * sizeof(floating))
     return buffer
-
-
-def conv2d_workspace(image_shape, output_shape, weight, window, groups, backward):
-    """Bytes of workspace for one thread by the algorithm that is chosen (forward, or backward wrt the input)."""
-    cdef Py_ssize_t[4] image = image_shape, output = output_shape
-    cdef Conv conv = conv_sizes(image, output, c_window(window), groups)
-    cdef size_t itemsize = weight.itemsize
-    cdef int algorithm = choose(&conv, AUTO, BACKWARD_INPUT if backward else FORWARD, itemsize)
-    cdef Strip strip
-    if algorithm == DEPTHWISE:
-        strip = strip_sizes(&conv, backward, itemsize)
-        return strip.table + strip.size
-    cdef Implicit lines
-    if algorithm == IMPLICIT:
-        lines = implicit_sizes(&conv, backward, itemsize)
-        return lines.table + implicit_bytes(&lines, itemsize)
-    cdef Winograd filtering
-    if algorithm == WINOGRAD:
-        filtering = winograd_sizes(&conv, backward, itemsize)
-        return table_bytes(&filtering) + (filtering.pixels + filtering.weights + filtering.scratch) * itemsize
-    cdef Tiling tiling = tile_backward_input(&conv, itemsize) if backward else tile_forward(&conv, itemsize)
-    return workspace_size(&tiling) * itemsize

@@ -96,9 +96,13 @@ cdef int implicit(const Conv* conv, bint backward, const floating* images, const
     if workspace == NULL:
         return NO_MEMORY
     lay_taps(&s, &conv.window, backward, distance)
-    for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-        implicit_task(conv, &s, backward, t, images, weight, bias, relu, outputs, distance,
-                      <floating*>(workspace + s.table + threadid() * size))
+    if tasks == 1:  # a team of one costs most of a microsecond
+        implicit_task(conv, &s, backward, 0, images, weight, bias, relu, outputs, distance,
+                      <floating*>(workspace + s.table))
+    else:
+        for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+            implicit_task(conv, &s, backward, t, images, weight, bias, relu, outputs, distance,
+                          <floating*>(workspace + s.table + threadid() * size))
     cyconv_release(workspace)
     return 1
 

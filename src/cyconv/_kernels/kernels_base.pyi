@@ -1,9 +1,11 @@
 # The functions of every level; those of cyconv._reference, by name and by type.
-from cyconv._types import Algorithm, Array, Float, Indices, Shape
+from cyconv._types import Algorithm, Array, Float, Indices, Plan, Shape
 from cyconv._window import Window
 
 BLAS_GUARD: object
 OPENMP: bool
+OWN_GEMM: bool
+ALGORITHM_NAMES: dict[int, str]
 c_table: object
 
 def adam_update(
@@ -66,9 +68,15 @@ def conv2d_forward(
     relu: bool,
     output: Array[Float],
 ) -> None: ...
-def conv2d_workspace(
-    image_shape: Shape, output_shape: Shape, weight: Array[Float], window: Window, groups: int, backward: bool
-) -> int: ...
+def conv2d_plan(
+    image_shape: Shape,
+    output_shape: Shape,
+    itemsize: int,
+    window: Window,
+    groups: int,
+    algorithm: Algorithm,
+    which: str,
+) -> Plan: ...
 def dropout(input: Array[Float], seed: int, p: float, output: Array[Float]) -> None: ...
 def im2col(input: Array[Float], window: Window, columns: Array[Float]) -> None: ...
 def matmul(
@@ -80,6 +88,7 @@ def matmul(
     relu: bool,
     output: Array[Float],
 ) -> None: ...
+def matmul_plan(m: int, n: int, k: int, transpose_a: bool, transpose_b: bool, itemsize: int) -> Plan: ...
 def max_pool2d_backward(grad_output: Array[Float], indices: Indices, grad_input: Array[Float]) -> int: ...
 def max_pool2d_forward(
     input: Array[Float], window: Window, output: Array[Float], indices: Indices | None

@@ -31,8 +31,6 @@ def matmul(a, transpose_a, b, transpose_b, bias, relu, output):
     p.transpose_a, p.transpose_b, p.relu = transpose_a, transpose_b, relu
     p.k = x.shape[0] if p.transpose_a else x.shape[1]
     p.threads = _threads.get_num_threads()
-    if p.m == 0 or p.n == 0:
-        return
     divide_product(&p, y.itemsize)
     with products_guard(), nogil:
         if y.itemsize == sizeof(float):
@@ -50,7 +48,9 @@ cdef void divide_product(Product* p, Py_ssize_t itemsize) noexcept nogil:
     p.by_dots = (CYCONV_PANELS and p.transpose_b and not p.transpose_a and p.k >= 16 * lanes
                  and (p.m <= FEW_ROWS or p.n <= FEW_LANES * lanes))
     p.columns = ceil_div(p.n, MATMUL_COLUMNS)
-    divide(p.m, max(ceil_div(wanted, max(1, p.columns)), ceil_div(p.m, MATMUL_ROWS)), 64, &p.rows, &p.row_blocks)
+    p.rows = p.row_blocks = 0
+    if p.m > 0:
+        divide(p.m, max(ceil_div(wanted, max(1, p.columns)), ceil_div(p.m, MATMUL_ROWS)), 64, &p.rows, &p.row_blocks)
 
 
 cdef int product(const Product* p, const floating* a, const floating* b, const floating* bias,

@@ -85,9 +85,9 @@ def convolved(
 ) -> Array[Float]:
     """`conv2d`; with `relu` its `relu`, applied while the output is in cache."""
     input, weight, bias = _checks.arrays("conv2d", input=input, weight=weight, bias=bias)
-    options = _options("conv2d", stride, padding, dilation, groups, algorithm)
+    chosen = options("conv2d", stride, padding, dilation, groups, algorithm)
     bias_shape = None if bias is None else bias.shape
-    window, groups, shape = _convolution("conv2d", input.shape, weight.shape, bias_shape, algorithm, *options)
+    window, groups, shape = geometry("conv2d", input.shape, weight.shape, bias_shape, algorithm, *chosen)
     filled = target("conv2d", shape, input, out, (input, weight, bias))
     single = input.ndim == 3
     images = input[np.newaxis] if single else input
@@ -139,8 +139,8 @@ def conv2d_backward(
     name = "conv2d_backward"
     grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
     needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
-    options = _options(name, stride, padding, dilation, groups, algorithm)
-    window, groups, shape = _convolution(name, input.shape, weight.shape, None, algorithm, *options)
+    chosen = options(name, stride, padding, dilation, groups, algorithm)
+    window, groups, shape = geometry(name, input.shape, weight.shape, None, algorithm, *chosen)
     single = input.ndim == 3
     grad_output = like_output(name, grad_output, shape, single)
     images = input[np.newaxis] if single else input
@@ -159,10 +159,10 @@ def conv2d_backward(
 Options: TypeAlias = tuple[IntOrPair, Padding, IntOrPair, int]  # stride, padding, dilation, groups
 
 
-def _options(
+def options(
     name: str, stride: IntOrPair, padding: Padding, dilation: IntOrPair, groups: int, algorithm: str
 ) -> Options:
-    """The caller's choices in a form by which `_convolution` can be remembered; `algorithm` is one already."""
+    """The caller's choices in a form by which `geometry` can be remembered; `algorithm` is one already."""
     _checks.choice(name, "algorithm", algorithm, ALGORITHMS)
     if type(groups) is not int:
         groups = _checks.integer(name, "groups", groups, 1)
@@ -170,7 +170,7 @@ def _options(
 
 
 @lru_cache(1024)
-def _convolution(
+def geometry(
     name: str,
     input: Shape,
     weight: Shape,
@@ -249,9 +249,9 @@ def conv_transpose2d(
     """
     name = "conv_transpose2d"
     input, weight, bias = _checks.arrays(name, input=input, weight=weight, bias=bias)
-    options = _transposed_options(name, stride, padding, output_padding, groups, dilation)
+    chosen = transposed_options(name, stride, padding, output_padding, groups, dilation)
     bias_shape = None if bias is None else bias.shape
-    window, groups, shape = _transposed(name, input.shape, weight.shape, bias_shape, *options)
+    window, groups, shape = transposed_geometry(name, input.shape, weight.shape, bias_shape, *chosen)
     filled = target(name, shape, input, out, (input, weight, bias))
     single = input.ndim == 3
     images = input[np.newaxis] if single else input
@@ -298,8 +298,8 @@ def conv_transpose2d_backward(
     name = "conv_transpose2d_backward"
     grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
     needs_input_grad = _checks.flag(name, "needs_input_grad", needs_input_grad)
-    options = _transposed_options(name, stride, padding, output_padding, groups, dilation)
-    window, groups, shape = _transposed(name, input.shape, weight.shape, None, *options)
+    chosen = transposed_options(name, stride, padding, output_padding, groups, dilation)
+    window, groups, shape = transposed_geometry(name, input.shape, weight.shape, None, *chosen)
     single = input.ndim == 3
     grad_output = like_output(name, grad_output, shape, single)
     images = input[np.newaxis] if single else input
@@ -314,7 +314,7 @@ def conv_transpose2d_backward(
     return grad_input, grad_weight, _sum_channels(grad_output)
 
 
-def _transposed_options(
+def transposed_options(
     name: str,
     stride: IntOrPair,
     padding: IntOrPair | tuple[Pair, Pair],
@@ -322,7 +322,7 @@ def _transposed_options(
     groups: int,
     dilation: IntOrPair,
 ) -> tuple[IntOrPair, Padding, IntOrPair, int, Pair]:
-    """As `_options`, of `_transposed`."""
+    """As `options`, of `transposed_geometry`."""
     _checks.transposed_padding(name, padding)
     groups = _checks.integer(name, "groups", groups, 1)
     output_padding = _checks.pair(name, "output_padding", output_padding, 0)
@@ -330,7 +330,7 @@ def _transposed_options(
 
 
 @lru_cache(1024)
-def _transposed(
+def transposed_geometry(
     name: str,
     input: Shape,
     weight: Shape,
@@ -341,7 +341,7 @@ def _transposed(
     groups: int,
     output_padding: Pair,
 ) -> tuple[Window, int, Shape]:
-    """As `_convolution`; the window is that of the convolution from the output to the input."""
+    """As `geometry`; the window is that of the convolution from the output to the input."""
     N, _, H_in, W_in = _checks.images_shape(name, "input", input)
     C_out = _checks.conv_weight(name, input, weight, bias, groups, transposed=True)
     window = _window.parse(name, (H_in, W_in), weight[2:], stride, padding, dilation)  # type: ignore[arg-type]

@@ -1,0 +1,119 @@
+# What the kernels would do for some shapes, and what the cost model says of it. Nothing is computed.
+
+OWN_GEMM = bool(CYCONV_PANELS)  # else products are BLAS's
+
+ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise"}
+
+
+def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, which):
+    """The plan (cyconv._types.Plan) of one pass of a convolution: which is "forward", "input" or "weight"."""
+    cdef Py_ssize_t[4] image = image_shape, output = output_shape
+    cdef Conv conv = conv_sizes(image, output, c_window(window), groups)
+    cdef int step = FORWARD if which == "forward" else BACKWARD_INPUT if which == "input" else BACKWARD_WEIGHT
+    cdef bint backward = step == BACKWARD_INPUT
+    cdef size_t size = itemsize
+    cdef int chosen = choose(&conv, c_algorithm(algorithm), step, size)
+    cycles = {"im2col": im2col_cycles(&conv, size)}
+    if step != BACKWARD_WEIGHT and implicit_applies(&conv, backward, size):
+        cycles["implicit"] = implicit_cycles(&conv, backward, size)
+    if winograd_applies(&conv):
+        cycles["winograd"] = winograd_cycles(&conv, step, size)
+    if depthwise_applies(&conv):
+        cycles["depthwise"] = depthwise_cycles(&conv, step, size)
+    if chosen == DEPTHWISE:
+        plan = depthwise_plan(&conv, step, size)
+    elif chosen == IMPLICIT:
+        plan = implicit_plan(&conv, backward, size)
+    elif chosen == WINOGRAD:
+        plan = winograd_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else winograd_plan(&conv, backward, size)
+    else:
+        plan = columns_plan(&conv, step, size)
+    return {"algorithm": ALGORITHM_NAMES[chosen], "cycles": cycles, **plan}
+
+
+cdef dict plan_of(gemm, products, tiles, tasks, threads, shared, workspace):
+    """`shared` and `workspace`: bytes of all threads together, and of each."""
+    return {"gemm": gemm, "products": products, "tiles": tiles, "tasks": tasks, "threads": threads, "shared": shared,
+            "workspace": workspace}
+
+
+cdef dict columns_plan(const Conv* conv, int step, size_t itemsize):
+    cdef Tiling s = (tile_forward(conv, itemsize) if step == FORWARD else tile_backward_input(conv, itemsize)
+                     if step == BACKWARD_INPUT else tile_backward_weight(conv, itemsize))
+    cdef Py_ssize_t tiles = s.image_blocks * s.tiles, positions = s.images * s.positions
+    cdef Py_ssize_t parts = conv.groups * s.blocks, shared = 0, tasks
+    if step == FORWARD:
+        gemm, tasks = (s.block, positions, s.taps), tiles * parts
+        parts *= ceil_div(conv.K, s.taps)
+    elif step == BACKWARD_INPUT:
+        gemm, tasks = (s.taps, positions, conv.M), s.image_blocks * parts * s.row_blocks
+        # blocks of rows compute the outputs at their seams twice: a few products more
+        parts *= ceil_div(s.block * conv.window.kernel_h * conv.window.kernel_w, s.taps)
+    else:
+        gemm, tasks = (conv.M, s.block, positions), parts * s.splits
+        shared = (max(1, s.splits) - 1) * conv.C_out * conv.K * itemsize
+    return plan_of(gemm, tiles * parts, tiles, tasks, team_of(conv.threads, multiply_adds(conv), tasks), shared,
+                   workspace_size(&s) * itemsize)
+
+
+cdef dict implicit_plan(const Conv* conv, bint backward, size_t itemsize):
+    cdef Implicit s = implicit_sizes(conv, backward, itemsize)
+    cdef Py_ssize_t strips = conv.N * conv.groups * s.strip.strips, tasks = strips * s.blocks
+    cdef Py_ssize_t phases = s.strip.phases_h * s.strip.phases_w
+    cdef Py_ssize_t taps = ceil_div(conv.window.kernel_h * conv.window.kernel_w, phases)  # that reach one phase
+    return plan_of((s.filters, s.strip.rows * s.strip.width, s.channels * taps),
+                   tasks * phases * ceil_div(s.C, s.channels), strips, tasks,
+                   team_of(conv.threads, multiply_adds(conv), tasks), s.table, implicit_bytes(&s, itemsize))
+
+
+cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
+    cdef Winograd s = winograd_sizes(conv, backward, itemsize)
+    cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns, block = s.rows * s.columns
+    cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), parts = max(1, min(ceil_div(TASKS, panels), block // s.span))
+    cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s)
+    return plan_of((min(s.group * ROWS, s.M), min(s.span, block), s.C),
+                   TILE_VALUES * blocks * panels * ceil_div(block, s.span), conv.groups * tiles, blocks * panels * parts,
+                   team_of(conv.threads, multiply_adds(conv), 1 << 20), table_bytes(&s) + s.pixels * itemsize,
+                   (s.weights + s.scratch) * itemsize)
+
+
+cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
+    cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
+    cdef Py_ssize_t tiles = s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns
+    cdef Py_ssize_t products = (TILE_VALUES * conv.groups * <Py_ssize_t>tile_blocks(&s.tiles)
+                                * ceil_div(conv.M, s.filters) * ceil_div(conv.C, s.channels))
+    return plan_of((s.filters, s.channels, s.tiles.rows * s.tiles.columns), products, conv.groups * tiles, products,
+                   team_of(conv.threads, multiply_adds(conv), 1 << 20),
+                   table_bytes(&s.tiles) + (s.values + s.sums) * itemsize, s.scratch * itemsize)
+
+
+cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
+    cdef Strip s = strip_sizes(conv, step == BACKWARD_INPUT, itemsize)
+    cdef Py_ssize_t planes = conv.N * (conv.C_in if step == BACKWARD_INPUT else conv.C_out)
+    cdef Py_ssize_t tasks = conv.C_out if step == BACKWARD_WEIGHT else planes * s.strips
+    cdef size_t sums = 0
+    if step == BACKWARD_WEIGHT:
+        sums = round_up(conv.K * lanes_of(itemsize) * itemsize, 64)
+    return plan_of(None, 0, planes * s.strips, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table,
+                   s.size + sums)
+
+
+cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
+    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows."""
+    cdef Strip s = strip_sizes(conv, step == BACKWARD_INPUT, itemsize)
+    cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
+    return <double>conv.N * conv.C_out * s.strips * (sums + s.phase * s.stride_h * s.stride_w * LINE)
+
+
+def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):
+    """The plan of `matmul`: op(a) is (m, k), op(b) (k, n)."""
+    cdef Product p
+    cdef Py_ssize_t scratch = gemm_scratch(itemsize) * itemsize
+    p.m, p.n, p.k, p.transpose_a, p.transpose_b = m, n, k, transpose_a, transpose_b
+    divide_product(&p, itemsize)
+    name = "dots" if p.by_dots else "gemm"
+    tasks = p.row_blocks * p.columns
+    threads = team_of(_threads.get_num_threads(), <double>p.m * p.n * p.k, tasks)
+    cycles = {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}
+    gemm = (p.rows, min(p.n, MATMUL_COLUMNS), p.k)
+    return {"algorithm": name, "cycles": cycles, **plan_of(gemm, tasks, 0, tasks, threads, 0, scratch)}
