@@ -33,20 +33,33 @@ CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict i
     for (; i < count; i++) out[i] = in[2 * i];
 }
 
-/* line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL. */
-static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdiff_t stride, ptrdiff_t count, REAL *line)
+/* line[r * count + t] = pixel (y + r * stride_h, x + t * stride_w) of a plane, r < rows, t < count; where that lies
+   outside it the line, of zeros, stays as it is. */
+static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y, ptrdiff_t stride_h, ptrdiff_t x,
+                            ptrdiff_t stride_w, ptrdiff_t rows, ptrdiff_t count, REAL *line)
 {
-    ptrdiff_t first = start < 0 ? (-start + stride - 1) / stride : 0;
-    ptrdiff_t past = row == NULL || start >= W ? 0 : (W - 1 - start) / stride + 1;
+    ptrdiff_t first = x < 0 ? -x : 0, past = W - x; /* t of the pixels inside */
+    if (stride_w != 1) { /* a division takes as long as a short row */
+        first = (first + stride_w - 1) / stride_w;
+        past = past > 0 ? (past - 1) / stride_w + 1 : 0;
+    }
     if (past > count) past = count;
-    if (first > past) first = past;
-    for (ptrdiff_t t = 0; t < first; t++) line[t] = 0;
-    if (stride == 1) PANEL(copy)(line + first, row + start + first, past - first);
-    else if (stride == 2)
-        PANEL(copy_second)(line + first, row + start + 2 * first, past - first, start + 2 * first > 0);
-    else
-        for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + t * stride];
-    for (ptrdiff_t t = past; t < count; t++) line[t] = 0;
+    if (first >= past) return;
+    for (; rows > 0; rows--, y += stride_h, line += count) {
+        if (y < 0 || y >= H) continue;
+        const REAL *row = plane + y * W + x;
+        if (stride_w == 1) PANEL(copy)(line + first, row + first, past - first);
+        else if (stride_w == 2)
+            PANEL(copy_second)(line + first, row + 2 * first, past - first, x + 2 * first > 0);
+        else
+            for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * stride_w];
+    }
+}
+
+/* Rows of W elements, side by side, from rows that are `width` apart. */
+static void PANEL(copy_rows)(const REAL *lines, ptrdiff_t width, ptrdiff_t rows, ptrdiff_t W, REAL *out)
+{
+    for (; rows > 0; rows--, lines += width, out += W) PANEL(copy)(out, lines, W);
 }
 
 /* out[p] = start + sum over taps of weight[tap] * line[distance[tap] + p], for p < count and on to a whole 4 vectors. */
