@@ -78,6 +78,45 @@ static void PANEL(taps)(const REAL *line, const ptrdiff_t *distance, const REAL 
     }
 }
 
+/* The same for 4 rows of a line without phases or dilation, `width` apart: out[p] and out[p + width] share most of the
+   pixels, which are read once for all 4. For p < width and on to 2 vectors. */
+CYCONV_INLINE void PANEL(taps_of_rows)(const REAL *line, ptrdiff_t width, const REAL *weight, const int kernel_h,
+                                       ptrdiff_t kernel_w, REAL start, REAL *out)
+{
+    for (ptrdiff_t p = 0; p < width; p += 2 * LANES) {
+        PANEL(vector) sum[4][2];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+            for (int v = 0; v < 2; v++) sum[r][v] = (PANEL(vector)){0} + start;
+        for (ptrdiff_t j = 0; j < kernel_w; j++)
+#pragma GCC unroll 10
+            for (int i = 0; i < kernel_h + 3; i++) { /* row i of the line: tap i of row 0, i - 1 of row 1, ... */
+                const REAL *pixels = line + p + j + i * width;
+                const PANEL(vector) a = *(const PANEL(memory) *)pixels, b = *(const PANEL(memory) *)(pixels + LANES);
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++)
+                    if (i >= r && i - r < kernel_h) {
+                        sum[r][0] += weight[(i - r) * kernel_w + j] * a;
+                        sum[r][1] += weight[(i - r) * kernel_w + j] * b;
+                    }
+            }
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+            for (int v = 0; v < 2; v++) *(PANEL(memory) *)(out + r * width + p + v * LANES) = sum[r][v];
+    }
+}
+
+/* out[p] = start + sum over i, j of weight[i * kernel_w + j] * line[i * width + j + p], p < rows * width, and on to whole
+   blocks of 4 rows and of 2 vectors; kernel_h is 3, 5 or 7. */
+static void PANEL(taps_by_rows)(const REAL *line, ptrdiff_t width, ptrdiff_t rows, const REAL *weight, ptrdiff_t kernel_h,
+                               ptrdiff_t kernel_w, REAL start, REAL *out)
+{
+    for (ptrdiff_t y = 0; y < rows; y += 4, line += 4 * width, out += 4 * width)
+        if (kernel_h == 3) PANEL(taps_of_rows)(line, width, weight, 3, kernel_w, start, out);
+        else if (kernel_h == 5) PANEL(taps_of_rows)(line, width, weight, 5, kernel_w, start, out);
+        else PANEL(taps_of_rows)(line, width, weight, 7, kernel_w, start, out);
+}
+
 /* sums[tap][LANES] += grad[p] * line[distance[tap] + p] for all p < count, a whole number of vectors; at most 8 taps. */
 CYCONV_INLINE void PANEL(some_taps_gradient)(const REAL *line, const ptrdiff_t *distance, const int taps,
                                              const REAL *grad, ptrdiff_t count, REAL *sums)

@@ -16,6 +16,7 @@ cdef struct Strip:
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
     Py_ssize_t shared               # zeros between two rows that both need
     Py_ssize_t sums                 # elements of the outputs of one phase
+    bint by_rows                    # sums by `taps_by_rows`: one phase, and no dilation
     Py_ssize_t phases_h, phases_w   # of the outputs
     size_t table                    # bytes of the table of taps, shared by all threads
     size_t size                     # bytes of workspace of each thread
@@ -71,8 +72,13 @@ cdef void cut_strip(Strip* s, Py_ssize_t rows, Py_ssize_t slack) noexcept nogil:
 
 cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
     cdef Strip s = plane_strip(conv, backward)
+    cdef const Window* w = &conv.window
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
+    s.by_rows = w.stride_h == 1 and w.stride_w == 1 and w.dilation_h == 1 and w.dilation_w == 1 and \
+        w.kernel_h in (3, 5, 7)
+    if s.by_rows:
+        slack += 3 * s.width  # rows are summed 4 at once
     cut_strip(&s, ceil_div(s.rows, min(strips, s.rows)), slack)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
@@ -177,7 +183,11 @@ cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, con
     cdef Py_ssize_t n = plane // conv.C_out, o = plane % conv.C_out, rows = min(s.rows, conv.H_out - first), y
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
     lay_plane(s, images + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
-    taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
+    if s.by_rows:
+        taps_by_rows(line, s.width, rows, weight + o * conv.K, conv.window.kernel_h, conv.window.kernel_w,
+                     bias[o] if bias != NULL else 0, sums)
+    else:
+        taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     if relu:
         rectify(sums, rows * s.width)
     copy_rows(sums, s.width, rows, conv.W_out, outputs + plane * conv.L + first * conv.W_out)
@@ -195,11 +205,16 @@ cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t 
         o = c * conv.M + m
         lay_plane(s, grad_output + (n * conv.C_out + o) * conv.L, first, line)
         for k in range(conv.K):
-            chosen[k] = weight[o * conv.K + distance[conv.K + k]]
+            chosen[k] = weight[o * conv.K + (conv.K - 1 - k if s.by_rows else distance[conv.K + k])]
         k = 0
-        for a in range(phases):
+        if s.by_rows:  # distances fall from tap to tap, so `chosen` holds them backwards
+            taps_by_rows(line, s.width, s.rows, chosen, conv.window.kernel_h, conv.window.kernel_w, 0, sums)
+        for a in range(0 if s.by_rows else phases):
             taps(line, distance + k, chosen + k, distance[2 * conv.K + a], 0, sums + a * s.sums, s.rows * s.width)
             k += distance[2 * conv.K + a]
+        if phases == 1 and m == 0:
+            copy_rows(sums, s.width, min(s.rows, conv.H_in - first), conv.W_in, image + first * conv.W_in)
+            continue
         for r in range(min(s.rows * s.phases_h, conv.H_in - first * s.phases_h)):
             a = r % s.phases_h
             interleave_row(sums + a * s.phases_w * s.sums + r // s.phases_h * s.width, s.sums, s.phases_w, conv.W_in,

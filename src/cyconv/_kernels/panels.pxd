@@ -42,12 +42,14 @@ cdef extern from "vectors.h":
                                    Py_ssize_t) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_taps_by_rows(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float, float*) noexcept nogil
     void cyconv_float_copy_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_taps(const float*, const Py_ssize_t*, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
     void cyconv_float_taps_gradient(const float*, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
     void cyconv_double_lay_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_taps_by_rows(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double, double*) noexcept nogil
     void cyconv_double_copy_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
@@ -168,6 +170,14 @@ cdef inline void taps(const floating* line, const Py_ssize_t* distance, const fl
         cyconv_float_taps(line, distance, weight, count, start, out, length)
     else:
         cyconv_double_taps(line, distance, weight, count, start, out, length)
+
+
+cdef inline void taps_by_rows(const floating* line, Py_ssize_t width, Py_ssize_t rows, const floating* weight,
+                              Py_ssize_t kernel_h, Py_ssize_t kernel_w, floating start, floating* out) noexcept nogil:
+    if floating is float:
+        cyconv_float_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
+    else:
+        cyconv_double_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
 
 
 cdef inline void taps_gradient(const floating* line, const Py_ssize_t* distance, Py_ssize_t count,
