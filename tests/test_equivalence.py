@@ -9,6 +9,7 @@ import pytest
 from helpers import (
     DILATED_POOLINGS,
     GEOMETRIES,
+    LEVELS,
     OPERATORS,
     POOLINGS,
     TRANSPOSED,
@@ -189,6 +190,22 @@ def test_max_pool2d(pooling, dtype, make):
     assert_agree(lambda: F.max_pool2d(input, *pooling.max_arguments))
     grad_output = whole(output.shape, dtype)
     assert_agree(lambda: F.max_pool2d_backward(grad_output, indices, pooling.image))
+
+
+@dtypes
+def test_streamed_gradients_of_poolings(dtype):
+    """Arrays of 32 MiB and more are made in cache and written past it; one image at a time none is."""
+    shape = (9, 37, 203, 171 if dtype == np.float32 else 99)
+    input = spiky(shape, dtype)
+    output, indices = F.max_pool2d(input, 3, 2, 1, return_indices=True)
+    grad_output = real(output.shape, dtype)
+    assert input.nbytes > 32 * 2**20 > 2 * input[:1].nbytes
+    for level in LEVELS:
+        with using(level):
+            parts = [F.max_pool2d_backward(grad_output[n], indices[n], shape[1:]) for n in range(len(input))]
+            assert_same(F.max_pool2d_backward(grad_output, indices, shape), np.stack(parts), level)
+            parts = [F.avg_pool2d_backward(each, shape[1:], 3, 2, 1) for each in grad_output]
+            assert_same(F.avg_pool2d_backward(grad_output, shape, 3, 2, 1), np.stack(parts), level)
 
 
 @cases("pooling", HUGE_POOLINGS)
