@@ -54,6 +54,10 @@ CALLS = {
         tiny.reshape(4, 25, 30, 40), real((4, 1, 30, 40), d), real((25, 1, 1, 1), d), needs_input_grad=False
     )[2],
     "batch-norm": lambda tiny, d: cyconv.BatchNorm2d(25, dtype=d).eval()(tiny.reshape(4, 25, 30, 40)),
+    "avg-pool": lambda tiny, d: F.avg_pool2d(tiny[np.newaxis], 2),
+    "avg-pool-wide": lambda tiny, d: F.avg_pool2d(tiny[np.newaxis], (5, 40)),
+    "avg-pool-gradient": lambda tiny, d: F.avg_pool2d_backward(tiny[np.newaxis], (1, 601, 801), 3, 2),
+    "col2im": lambda tiny, d: F.col2im(tiny[np.newaxis], (29, 49), (10, 30)),
     "dropout": lambda tiny, d: cyconv.Dropout(0.5, rng=np.random.default_rng(0))(tiny),
 }
 

@@ -9,6 +9,7 @@ import pytest
 from helpers import (
     DILATED_POOLINGS,
     GEOMETRIES,
+    LEVELS,
     OPERATORS,
     POOLINGS,
     TRANSPOSED,
@@ -74,6 +75,14 @@ TILED = {
     # so many channels on both sides that a tile has fewer than 192 positions
     "channels-many": Geometry((1, 1500, 9, 10), 1500, 1),
     "depthwise": Geometry((2, 40, 30, 33), 40, (3, 5), 1, (1, 2), 1, 40),
+    # four rows of sums at once, and what is left of them; several strips
+    "depthwise-3": Geometry((3, 20, 7, 7), 20, 3, 1, 1, 1, 20),
+    "depthwise-3-multiplied": Geometry((2, 5, 9, 6), 15, (3, 2), 1, ((2, 0), (1, 0)), 1, 5),
+    "depthwise-3-strips": Geometry((1, 4, 101, 83), 4, 3, 1, 1, 1, 4),
+    "depthwise-5": Geometry((2, 6, 14, 13), 12, 5, 1, 2, 1, 6),
+    "depthwise-5-wide": Geometry((1, 3, 6, 700), 3, (5, 3), 1, (2, 0), 1, 3),
+    "depthwise-7": Geometry((2, 5, 23, 30), 5, (7, 4), 1, (3, 1), 1, 5),
+    "depthwise-whole-image": Geometry((2, 5, 7, 6), 5, (7, 6), 1, 0, 1, 5),
     "groups-divided": Geometry((1, 90, 14, 9), 280, (2, 3), 1, 1, 1, 2),
 }
 
@@ -86,6 +95,36 @@ LARGE_POOLINGS = {
     "team": Pooling((2, 7, 61, 50), (2, 3), (2, 1), (1, 0)),
     "team-large-kernel": Pooling((3, 3, 40, 41), (13, 12), (2, 3), (6, 5)),
     "one-plane": Pooling((1, 1, 200, 301), 3, 2),
+    # windows taken a vector at a time: each width and stride, whole vectors and not, padding on one side and on both
+    "vectors-2": Pooling((2, 3, 8, 64), 2),
+    "vectors-2-odd": Pooling((2, 2, 9, 75), 2, 2, ((1, 0), (0, 1))),
+    "vectors-2-stride-1": Pooling((1, 3, 7, 49), 2, 1, 1),
+    "vectors-2x3-stride-1": Pooling((1, 2, 7, 50), (2, 3), 1),
+    "vectors-3": Pooling((2, 3, 13, 83), 3, 2, 1),
+    "vectors-3-stride-1": Pooling((2, 2, 9, 41), 3, (2, 1), 1),
+    "vectors-5x3": Pooling((1, 2, 14, 70), (5, 3), (3, 2), (2, 1)),
+    "vectors-ceil": Pooling((1, 2, 10, 76), 3, 2, 1, 1, True),
+    "vectors-long": Pooling((1, 1, 5, 1107), 3, 2, 1),
+    "vectors-long-stride-1": Pooling((1, 1, 4, 521), 2, 1),
+    # others: along lines, and in more than one piece
+    "lines-stride-3": Pooling((1, 2, 12, 90), 3, 3, 1),
+    "lines-5": Pooling((2, 2, 11, 61), 5, 2, 2),
+    "lines-long": Pooling((1, 1, 3, 7001), (2, 4), (1, 3)),
+    "global": Pooling((3, 40, 7, 7), 7),
+    "wide": Pooling((2, 3, 9, 130), (3, 50), (2, 40), (1, 20)),
+    "wide-rows": Pooling((2, 3, 9, 40), (3, 40), (2, 1)),
+    "wider-than-a-line": Pooling((1, 1, 4, 6001), (2, 2100), (2, 300), (0, 1000)),
+}
+DILATED_LARGE_POOLINGS = {
+    "dilated-rows": Pooling((1, 2, 15, 47), 3, (1, 2), 1, (3, 1)),
+    "dilated": Pooling((1, 2, 12, 55), 3, 2, 2, 2),
+    "dilated-wide": Pooling((1, 1, 5, 5000), (1, 3), 2, (0, 1500), (1, 1501)),
+}
+HUGE_POOLINGS = {
+    "same": Pooling((2, 2, 5, 7), 10**6, 1, "same"),
+    "rows": Pooling((2, 2, 5, 7), (2 * 10**9, 3), 2, "same"),
+    "columns": Pooling((1, 2, 6, 9), (2, 10**9), (1, 2), ((1, 0), (5 * 10**8, 5 * 10**8))),
+    "dilated": Pooling((1, 2, 8, 9), (3, 10**6), 1, "same", (2, 1000)),
 }
 
 SPECIAL = {"nan": np.nan, "inf": np.inf, "-inf": -np.inf}
@@ -142,7 +181,7 @@ def test_im2col_and_col2im(geometry, dtype):
     assert_agree(lambda: F.col2im(columns, geometry.image[2:], *geometry.window))
 
 
-@cases("pooling", POOLINGS | DILATED_POOLINGS | LARGE_POOLINGS)
+@cases("pooling", POOLINGS | DILATED_POOLINGS | LARGE_POOLINGS | DILATED_LARGE_POOLINGS)
 @dtypes
 @pytest.mark.parametrize("make", [whole, spiky])
 def test_max_pool2d(pooling, dtype, make):
@@ -151,6 +190,51 @@ def test_max_pool2d(pooling, dtype, make):
     assert_agree(lambda: F.max_pool2d(input, *pooling.max_arguments))
     grad_output = whole(output.shape, dtype)
     assert_agree(lambda: F.max_pool2d_backward(grad_output, indices, pooling.image))
+
+
+@dtypes
+def test_streamed_gradients_of_poolings(dtype):
+    """Arrays of 32 MiB and more are made in cache and written past it; one image at a time none is."""
+    shape = (9, 37, 203, 171 if dtype == np.float32 else 99)
+    input = spiky(shape, dtype)
+    output, indices = F.max_pool2d(input, 3, 2, 1, return_indices=True)
+    grad_output = real(output.shape, dtype)
+    assert input.nbytes > 32 * 2**20 > 2 * input[:1].nbytes
+    for level in LEVELS:
+        with using(level):
+            parts = [F.max_pool2d_backward(grad_output[n], indices[n], shape[1:]) for n in range(len(input))]
+            assert_same(F.max_pool2d_backward(grad_output, indices, shape), np.stack(parts), level)
+            parts = [F.avg_pool2d_backward(each, shape[1:], 3, 2, 1) for each in grad_output]
+            assert_same(F.avg_pool2d_backward(grad_output, shape, 3, 2, 1), np.stack(parts), level)
+
+
+@cases("pooling", HUGE_POOLINGS)
+@dtypes
+def test_huge_kernels_cost_no_more_than_the_image(pooling, dtype):
+    """Every tap visited, 10**9 of them would take hours."""
+    for make in (whole, spiky):
+        input = make(pooling.image, dtype)
+        assert_agree(lambda input=input: F.max_pool2d(input, *pooling.max_arguments, return_indices=True))
+        assert_agree(lambda input=input: F.max_pool2d(input, *pooling.max_arguments))
+    if pooling.dilation == 1:
+        input = whole(pooling.image, dtype)
+        for padded in (True, False):
+            arguments = (*pooling.avg_arguments, padded)
+            output = assert_close(lambda arguments=arguments: F.avg_pool2d(input, *arguments))
+            assert_close(
+                lambda output=output, arguments=arguments: F.avg_pool2d_backward(
+                    output, pooling.image, *arguments
+                )
+            )
+
+
+def assert_close(call):
+    """One result of all variants, the same but for rounding."""
+    results = {variant: result for variant, (result,) in everywhere(call).items()}
+    expected = results["numpy"]
+    for variant, result in results.items():
+        np.testing.assert_allclose(result, expected, 8 * eps(result.dtype), err_msg=str(variant))
+    return expected
 
 
 @cases("pooling", POOLINGS | LARGE_POOLINGS)
@@ -162,7 +246,7 @@ def test_avg_pool2d(pooling, dtype, count_include_pad):
         input = make(pooling.image, dtype)
         with np.errstate(invalid="ignore"):  # inf - inf
             (output,) = assert_agree(lambda input=input: F.avg_pool2d(input, *arguments))
-    if pooling.kernel == (13, 12):
+    if pooling.multiple > 10**6:
         return  # no multiple of all its divisors leaves sums exact in float32
     grad_output = whole(output.shape, dtype) * dtype(pooling.multiple)
     assert_agree(lambda: F.avg_pool2d_backward(grad_output, pooling.image, *arguments))

@@ -57,6 +57,24 @@ def _overlap(rows: slice, W_out: int, H_in: int, W_in: int, window: Window) -> t
     return (H, W), image, block
 
 
+def _clipped(window: Window, image: Shape, output: Shape) -> Window:
+    """`window` without the taps that lie outside the image of every output: (..., H, W) both."""
+    kernel_h, pad_top = _clipped_axis(
+        window.kernel_h, window.stride_h, window.pad_top, window.dilation_h, image[-2], output[-2]
+    )
+    kernel_w, pad_left = _clipped_axis(
+        window.kernel_w, window.stride_w, window.pad_left, window.dilation_w, image[-1], output[-1]
+    )
+    return window._replace(kernel_h=kernel_h, kernel_w=kernel_w, pad_top=pad_top, pad_left=pad_left)
+
+
+def _clipped_axis(kernel: int, stride: int, pad: int, dilation: int, size: int, count: int) -> Pair:
+    # tap i of output y lies at y * stride + i * dilation - pad
+    past = min(kernel, -(-(size + pad) // dilation))
+    first = max(0, min(-(-(pad - (count - 1) * stride) // dilation), pad // dilation, past - 1))
+    return past - first, pad - first * dilation
+
+
 def _block(shape: Shape, fill: float, dtype: np.dtype[Float]) -> Array[Float]:
     """Padded images. The kernels' error where there is no room is MemoryError, also past NumPy's own limit."""
     try:
@@ -203,6 +221,7 @@ def max_pool2d_forward(
     """
     N, C, H_in, W_in = input.shape
     H_out, W_out = output.shape[2:]
+    window = _clipped(window, input.shape, output.shape)
     taps = window.kernel_h * window.kernel_w
     for images, rows in _pieces(N, H_out, C * taps * W_out * input.itemsize):
         windows = _windows(input[images], rows, W_out, window, -np.inf)
@@ -261,6 +280,7 @@ def avg_pool2d_forward(
     N, C, H_in, W_in = input.shape
     H_out, W_out = output.shape[2:]
     divisor = _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, input.dtype)
+    window = _clipped(window, input.shape, output.shape)
     for images, rows in _pieces(N, H_out, C * window.kernel_h * window.kernel_w * W_out * input.itemsize):
         windows = _windows(input[images], rows, W_out, window)
         output[images, :, rows] = windows.sum(axis=(4, 5)) / divisor[rows]
@@ -273,6 +293,7 @@ def avg_pool2d_backward(
     N, C, H_in, W_in = grad_input.shape
     H_out, W_out = grad_output.shape[2:]
     divisor = _divisor(H_in, W_in, H_out, W_out, window, count_include_pad, grad_input.dtype)
+    window = _clipped(window, grad_input.shape, grad_output.shape)
     grad_input[...] = 0
     for images, rows in _pieces(N, H_out, C * W_out * grad_input.itemsize):
         share = (grad_output[images, :, rows] / divisor[rows])[..., np.newaxis, np.newaxis]

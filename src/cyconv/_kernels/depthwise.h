@@ -33,20 +33,33 @@ CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict i
     for (; i < count; i++) out[i] = in[2 * i];
 }
 
-/* line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL. */
-static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdiff_t stride, ptrdiff_t count, REAL *line)
+/* line[r * count + t] = pixel (y + r * stride_h, x + t * stride_w) of a plane, r < rows, t < count; where that lies
+   outside it the line, of zeros, stays as it is. */
+static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y, ptrdiff_t stride_h, ptrdiff_t x,
+                            ptrdiff_t stride_w, ptrdiff_t rows, ptrdiff_t count, REAL *line)
 {
-    ptrdiff_t first = start < 0 ? (-start + stride - 1) / stride : 0;
-    ptrdiff_t past = row == NULL || start >= W ? 0 : (W - 1 - start) / stride + 1;
+    ptrdiff_t first = x < 0 ? -x : 0, past = W - x; /* t of the pixels inside */
+    if (stride_w != 1) { /* a division takes as long as a short row */
+        first = (first + stride_w - 1) / stride_w;
+        past = past > 0 ? (past - 1) / stride_w + 1 : 0;
+    }
     if (past > count) past = count;
-    if (first > past) first = past;
-    for (ptrdiff_t t = 0; t < first; t++) line[t] = 0;
-    if (stride == 1) PANEL(copy)(line + first, row + start + first, past - first);
-    else if (stride == 2)
-        PANEL(copy_second)(line + first, row + start + 2 * first, past - first, start + 2 * first > 0);
-    else
-        for (ptrdiff_t t = first; t < past; t++) line[t] = row[start + t * stride];
-    for (ptrdiff_t t = past; t < count; t++) line[t] = 0;
+    if (first >= past) return;
+    for (; rows > 0; rows--, y += stride_h, line += count) {
+        if (y < 0 || y >= H) continue;
+        const REAL *row = plane + y * W + x;
+        if (stride_w == 1) PANEL(copy)(line + first, row + first, past - first);
+        else if (stride_w == 2)
+            PANEL(copy_second)(line + first, row + 2 * first, past - first, x + 2 * first > 0);
+        else
+            for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * stride_w];
+    }
+}
+
+/* Rows of W elements, side by side, from rows that are `width` apart. */
+static void PANEL(copy_rows)(const REAL *lines, ptrdiff_t width, ptrdiff_t rows, ptrdiff_t W, REAL *out)
+{
+    for (; rows > 0; rows--, lines += width, out += W) PANEL(copy)(out, lines, W);
 }
 
 /* out[p] = start + sum over taps of weight[tap] * line[distance[tap] + p], for p < count and on to a whole 4 vectors. */
@@ -63,6 +76,45 @@ static void PANEL(taps)(const REAL *line, const ptrdiff_t *distance, const REAL 
         }
         for (int v = 0; v < 4; v++) *(PANEL(memory) *)(out + p + v * LANES) = sum[v];
     }
+}
+
+/* The same for 4 rows of a line without phases or dilation, `width` apart: out[p] and out[p + width] share most of the
+   pixels, which are read once for all 4. For p < width and on to 2 vectors. */
+CYCONV_INLINE void PANEL(taps_of_rows)(const REAL *line, ptrdiff_t width, const REAL *weight, const int kernel_h,
+                                       ptrdiff_t kernel_w, REAL start, REAL *out)
+{
+    for (ptrdiff_t p = 0; p < width; p += 2 * LANES) {
+        PANEL(vector) sum[4][2];
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+            for (int v = 0; v < 2; v++) sum[r][v] = (PANEL(vector)){0} + start;
+        for (ptrdiff_t j = 0; j < kernel_w; j++)
+#pragma GCC unroll 10
+            for (int i = 0; i < kernel_h + 3; i++) { /* row i of the line: tap i of row 0, i - 1 of row 1, ... */
+                const REAL *pixels = line + p + j + i * width;
+                const PANEL(vector) a = *(const PANEL(memory) *)pixels, b = *(const PANEL(memory) *)(pixels + LANES);
+#pragma GCC unroll 4
+                for (int r = 0; r < 4; r++)
+                    if (i >= r && i - r < kernel_h) {
+                        sum[r][0] += weight[(i - r) * kernel_w + j] * a;
+                        sum[r][1] += weight[(i - r) * kernel_w + j] * b;
+                    }
+            }
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++)
+            for (int v = 0; v < 2; v++) *(PANEL(memory) *)(out + r * width + p + v * LANES) = sum[r][v];
+    }
+}
+
+/* out[p] = start + sum over i, j of weight[i * kernel_w + j] * line[i * width + j + p], p < rows * width, and on to whole
+   blocks of 4 rows and of 2 vectors; kernel_h is 3, 5 or 7. */
+static void PANEL(taps_by_rows)(const REAL *line, ptrdiff_t width, ptrdiff_t rows, const REAL *weight, ptrdiff_t kernel_h,
+                               ptrdiff_t kernel_w, REAL start, REAL *out)
+{
+    for (ptrdiff_t y = 0; y < rows; y += 4, line += 4 * width, out += 4 * width)
+        if (kernel_h == 3) PANEL(taps_of_rows)(line, width, weight, 3, kernel_w, start, out);
+        else if (kernel_h == 5) PANEL(taps_of_rows)(line, width, weight, 5, kernel_w, start, out);
+        else PANEL(taps_of_rows)(line, width, weight, 7, kernel_w, start, out);
 }
 
 /* sums[tap][LANES] += grad[p] * line[distance[tap] + p] for all p < count, a whole number of vectors; at most 8 taps. */

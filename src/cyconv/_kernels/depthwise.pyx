@@ -16,6 +16,7 @@ cdef struct Strip:
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
     Py_ssize_t shared               # zeros between two rows that both need
     Py_ssize_t sums                 # elements of the outputs of one phase
+    bint by_rows                    # sums by `taps_by_rows`: one phase, and no dilation
     Py_ssize_t phases_h, phases_w   # of the outputs
     size_t table                    # bytes of the table of taps, shared by all threads
     size_t size                     # bytes of workspace of each thread
@@ -71,8 +72,13 @@ cdef void cut_strip(Strip* s, Py_ssize_t rows, Py_ssize_t slack) noexcept nogil:
 
 cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
     cdef Strip s = plane_strip(conv, backward)
+    cdef const Window* w = &conv.window
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
+    s.by_rows = w.stride_h == 1 and w.stride_w == 1 and w.dilation_h == 1 and w.dilation_w == 1 and \
+        w.kernel_h in (3, 5, 7)
+    if s.by_rows:
+        slack += 3 * s.width  # rows are summed 4 at once
     cut_strip(&s, ceil_div(s.rows, min(strips, s.rows)), slack)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
@@ -103,6 +109,7 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
     cdef Strip s = strip_sizes(conv, backward, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks)
+    cdef uint64_t control = 0
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.size)
     cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     if workspace == NULL:
@@ -111,28 +118,29 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
         lay_phases(&s, &conv.window, distance)
     else:
         lay_distances(&s, &conv.window, distance)
-    for t in prange(tasks, num_threads=threads):
-        if backward:
-            depthwise_backward_strip(conv, &s, t, images, weight, outputs, distance,
-                                     <floating*>(workspace + s.table + threadid() * s.size))
-        else:
-            depthwise_strip(conv, &s, t, images, weight, bias, relu, outputs, distance,
-                            <floating*>(workspace + s.table + threadid() * s.size))
+    with parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(tasks):
+            if backward:
+                depthwise_backward_strip(conv, &s, t, images, weight, outputs, distance,
+                                         <floating*>(workspace + s.table + threadid() * s.size))
+            else:
+                depthwise_strip(conv, &s, t, images, weight, bias, relu, outputs, distance,
+                                <floating*>(workspace + s.table + threadid() * s.size))
+        restore_denormals(control)
     cyconv_release(workspace)
     return 1
 
 
 cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, floating* line) noexcept nogil:
     """The rows of a strip whose first output row is `first`, by phases."""
-    cdef Py_ssize_t a, b, r, y
+    cdef Py_ssize_t a, b
+    # also what is past the last row: products of whole vectors read it, and would meet what an earlier call left there
+    memset(line, 0, s.phase * s.stride_h * s.stride_w * sizeof(floating))
     for a in range(s.stride_h):
         for b in range(s.stride_w):
-            for r in range(s.lines):
-                y = (first + r) * s.stride_h + a - s.top
-                lay_row(plane + y * s.W if 0 <= y < s.H else NULL, s.W, b - s.left, s.stride_w, s.width,
-                        line + r * s.width)
-            # products of whole vectors read past the last row, and would meet what an earlier call left there
-            memset(line + s.lines * s.width, 0, (s.phase - s.lines * s.width) * sizeof(floating))
+            lay_rows(plane, s.H, s.W, first * s.stride_h + a - s.top, s.stride_h, b - s.left, s.stride_w, s.lines,
+                     s.width, line)
             line += s.phase
 
 
@@ -171,23 +179,23 @@ cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noex
 cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* images,
                           const floating* weight, const floating* bias, bint relu, floating* outputs,
                           const Py_ssize_t* distance, floating* line) noexcept nogil:
-    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
     cdef Py_ssize_t n = plane // conv.C_out, o = plane % conv.C_out, rows = min(s.rows, conv.H_out - first), y
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
     lay_plane(s, images + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
-    taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
+    if s.by_rows:
+        taps_by_rows(line, s.width, rows, weight + o * conv.K, conv.window.kernel_h, conv.window.kernel_w,
+                     bias[o] if bias != NULL else 0, sums)
+    else:
+        taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     if relu:
         rectify(sums, rows * s.width)
-    for y in range(rows):
-        interleave_row(sums + y * s.width, 0, 1, conv.W_out, False, outputs + plane * conv.L + (first + y) * conv.W_out)
-    restore_denormals(control)
+    copy_rows(sums, s.width, rows, conv.W_out, outputs + plane * conv.L + first * conv.W_out)
 
 
 cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* grad_output,
                                    const floating* weight, floating* grad_input, const Py_ssize_t* distance,
                                    floating* line) noexcept nogil:
-    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
     cdef Py_ssize_t n = plane // conv.C_in, c = plane % conv.C_in, phases = s.phases_h * s.phases_w, m, o, a, r, k
     cdef floating* sums = line + s.phase
@@ -197,16 +205,20 @@ cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t 
         o = c * conv.M + m
         lay_plane(s, grad_output + (n * conv.C_out + o) * conv.L, first, line)
         for k in range(conv.K):
-            chosen[k] = weight[o * conv.K + distance[conv.K + k]]
+            chosen[k] = weight[o * conv.K + (conv.K - 1 - k if s.by_rows else distance[conv.K + k])]
         k = 0
-        for a in range(phases):
+        if s.by_rows:  # distances fall from tap to tap, so `chosen` holds them backwards
+            taps_by_rows(line, s.width, s.rows, chosen, conv.window.kernel_h, conv.window.kernel_w, 0, sums)
+        for a in range(0 if s.by_rows else phases):
             taps(line, distance + k, chosen + k, distance[2 * conv.K + a], 0, sums + a * s.sums, s.rows * s.width)
             k += distance[2 * conv.K + a]
+        if phases == 1 and m == 0:
+            copy_rows(sums, s.width, min(s.rows, conv.H_in - first), conv.W_in, image + first * conv.W_in)
+            continue
         for r in range(min(s.rows * s.phases_h, conv.H_in - first * s.phases_h)):
             a = r % s.phases_h
             interleave_row(sums + a * s.phases_w * s.sums + r // s.phases_h * s.width, s.sums, s.phases_w, conv.W_in,
                            m > 0, image + (first * s.phases_h + r) * conv.W_in)
-    restore_denormals(control)
 
 
 cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
@@ -217,13 +229,17 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
     cdef Py_ssize_t t, bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out)
     cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
+    cdef uint64_t control = 0
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size)
     if workspace == NULL:
         return NO_MEMORY
     lay_distances(&s, &conv.window, <Py_ssize_t*>workspace)
-    for t in prange(conv.C_out, num_threads=threads):
-        bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
-                                workspace + s.table + threadid() * size)
+    with parallel(num_threads=threads):
+        control = flush_denormals()
+        for t in prange(conv.C_out):
+            bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
+                                    workspace + s.table + threadid() * size)
+        restore_denormals(control)
     cyconv_release(workspace)
     return bad == 0
 
@@ -232,7 +248,6 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
                            const floating* input, floating* grad_weight, const Py_ssize_t* distance,
                            char* workspace) noexcept nogil:
     """The gradient of one filter; returns whether a value is not finite: the zeros between rows may have made it so."""
-    cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), n, k, l, i, y, first, rows
     cdef floating* line = <floating*>workspace
     cdef floating* grads = line + s.phase * s.stride_h * s.stride_w
@@ -244,10 +259,9 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
             first = i * s.rows
             rows = min(s.rows, conv.H_out - first)
             lay_plane(s, input + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
-            for y in range(rows):
-                lay_row(grad_output + (n * conv.C_out + o) * conv.L + (first + y) * conv.W_out, conv.W_out, 0, 1, s.width,
-                        grads + y * s.width)
-            memset(grads + rows * s.width, 0, lanes * sizeof(floating))
+            memset(grads, 0, (rows * s.width + lanes) * sizeof(floating))
+            lay_rows(grad_output + (n * conv.C_out + o) * conv.L, conv.H_out, conv.W_out, first, 1, 0, 1, rows, s.width,
+                     grads)
             taps_gradient(line, distance, conv.K, grads, rows * s.width, sums)
     for k in range(conv.K):
         total = 0
@@ -255,5 +269,4 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
             total += sums[k * lanes + l]
         grad_weight[o * conv.K + k] = total
         check += 0 * total
-    restore_denormals(control)
     return check != 0

@@ -83,7 +83,7 @@ cdef int dropout_chunks(const floating[::1] input,  # IN
                         ) except -1:
     cdef Py_ssize_t size = input.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 10, tasks)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     with nogil, parallel(num_threads=threads):
         control = flush_denormals()
         for t in prange(tasks):

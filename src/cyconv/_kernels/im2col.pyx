@@ -204,5 +204,7 @@ cdef void col2im_planes(const floating* columns, Py_ssize_t planes, Py_ssize_t H
 
 cdef void col2im_plane(const floating* columns, Py_ssize_t L, Py_ssize_t H, Py_ssize_t W, Py_ssize_t W_out,
                        const Window* window, floating* plane) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     memset(plane, 0, H * W * sizeof(floating))
     col2im_tile(columns, L, H, W, W_out, window, 0, window.kernel_h * window.kernel_w, 0, L, 0, H, plane)
+    restore_denormals(control)

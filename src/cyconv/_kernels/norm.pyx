@@ -67,7 +67,7 @@ cdef int sum_blocks(const floating[:, :, :, ::1] input,  # IN (N, C, H, W)
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, p, t
     cdef int threads = block_team(&s)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     cdef double sum
     cdef double* sums = <double*>acquire(parts * s.C * sizeof(double))
     with nogil, parallel(num_threads=threads):
@@ -123,7 +123,7 @@ cdef int norm_statistics(const floating[:, :, :, ::1] input,  # IN (N, C, H, W),
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, t
     cdef int threads = block_team(&s)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     cdef double* sums = <double*>acquire(2 * parts * s.C * sizeof(double))
     with nogil, parallel(num_threads=threads):
         control = flush_denormals()
@@ -211,7 +211,7 @@ cdef int norm_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H, W)
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t t
     cdef int threads = block_team(&s)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     with nogil, parallel(num_threads=threads):
         control = flush_denormals()
         for t in prange(block_tasks(&s)):
@@ -266,7 +266,7 @@ cdef int norm_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H,
     cdef Blocks s = blocks_of(input.shape)
     cdef Py_ssize_t parts = s.over_images * s.over_plane, c, p, t
     cdef int threads = block_team(&s)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     cdef double sum, product, count = <double>s.N * s.plane
     if parts == 0:
         grad_weight[:] = 0

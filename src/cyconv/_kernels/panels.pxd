@@ -1,6 +1,7 @@
 # The vector templates of vectors.h behind fused names.
 
 from cython cimport floating
+from libc.string cimport memset
 
 from cyconv._kernels.blas cimport blas_gemm
 
@@ -39,11 +40,17 @@ cdef extern from "vectors.h":
                                   Py_ssize_t) noexcept nogil
     int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int, double*,
                                    Py_ssize_t) noexcept nogil
-    void cyconv_float_lay_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                               Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_taps_by_rows(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float, float*) noexcept nogil
+    void cyconv_float_copy_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_taps(const float*, const Py_ssize_t*, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
     void cyconv_float_taps_gradient(const float*, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
-    void cyconv_double_lay_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_lay_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                               Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_taps_by_rows(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double, double*) noexcept nogil
+    void cyconv_double_copy_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_interleave_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
@@ -137,12 +144,28 @@ cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cy
         return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, output, W_out)
 
 
+cdef inline void lay_rows(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t stride_h,
+                          Py_ssize_t x, Py_ssize_t stride_w, Py_ssize_t rows, Py_ssize_t count,
+                          floating* line) noexcept nogil:
+    if floating is float:
+        cyconv_float_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
+    else:
+        cyconv_double_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
+
+
 cdef inline void lay_row(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t count,
                          floating* line) noexcept nogil:
+    # line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL.
+    memset(line, 0, count * sizeof(floating))
+    lay_rows(row, 0 if row == NULL else 1, W, 0, 1, start, stride, 1, count, line)
+
+
+cdef inline void copy_rows(const floating* lines, Py_ssize_t width, Py_ssize_t rows, Py_ssize_t W,
+                           floating* out) noexcept nogil:
     if floating is float:
-        cyconv_float_lay_row(row, W, start, stride, count, line)
+        cyconv_float_copy_rows(lines, width, rows, W, out)
     else:
-        cyconv_double_lay_row(row, W, start, stride, count, line)
+        cyconv_double_copy_rows(lines, width, rows, W, out)
 
 
 cdef inline void taps(const floating* line, const Py_ssize_t* distance, const floating* weight, Py_ssize_t count,
@@ -151,6 +174,14 @@ cdef inline void taps(const floating* line, const Py_ssize_t* distance, const fl
         cyconv_float_taps(line, distance, weight, count, start, out, length)
     else:
         cyconv_double_taps(line, distance, weight, count, start, out, length)
+
+
+cdef inline void taps_by_rows(const floating* line, Py_ssize_t width, Py_ssize_t rows, const floating* weight,
+                              Py_ssize_t kernel_h, Py_ssize_t kernel_w, floating start, floating* out) noexcept nogil:
+    if floating is float:
+        cyconv_float_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
+    else:
+        cyconv_double_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
 
 
 cdef inline void taps_gradient(const floating* line, const Py_ssize_t* distance, Py_ssize_t count,

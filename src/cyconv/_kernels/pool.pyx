@@ -5,7 +5,7 @@ cdef extern from "stream.h":
     void prefetch "cyconv_prefetch"(const void* memory, Py_ssize_t size) noexcept nogil
     void stream_out "cyconv_stream_out"(void* out, void* source, size_t bytes) noexcept nogil
 
-cdef Py_ssize_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
+cdef size_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
 
 
 def max_pool2d_forward(input, window, output, indices):
@@ -84,19 +84,30 @@ cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N,
 cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long* indices, Py_ssize_t planes,
                                     Py_ssize_t size_out, floating* grad_input, Py_ssize_t size_in,
                                     int threads) noexcept nogil:
-    cdef Py_ssize_t plane_bytes = size_in * <Py_ssize_t>sizeof(floating), p, outside = 0
-    cdef char* buffers = NULL  # a plane of each thread, all 0 between its uses
+    cdef Py_ssize_t p, outside = 0
+    cdef char* buffers
     threads = team_of(threads, <double>planes * size_in * 10, planes)
-    if plane_bytes <= BUFFERED_PLANE and planes * plane_bytes >= <Py_ssize_t>CYCONV_STREAM_BYTES:
-        buffers = <char*>cyconv_acquire(threads * BUFFERED_PLANE)  # without one it is only slower
-    if buffers != NULL:
-        memset(buffers, 0, threads * BUFFERED_PLANE)
+    buffers = plane_buffers(planes, size_in * sizeof(floating), threads)
     for p in prange(planes, num_threads=threads):
         outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
-                                      grad_input + p * size_in, size_in,
-                                      buffers + threadid() * BUFFERED_PLANE if buffers != NULL else NULL)
+                                      grad_input + p * size_in, size_in, buffer_of(buffers, threadid()))
     cyconv_release(buffers)
     return outside
+
+
+cdef char* plane_buffers(Py_ssize_t planes, size_t plane_bytes, int threads) noexcept nogil:
+    """A plane of zeros for each thread, where planes are to be made in cache before they are written; else NULL."""
+    cdef char* buffers
+    if plane_bytes > BUFFERED_PLANE or <double>planes * plane_bytes < CYCONV_STREAM_BYTES:
+        return NULL
+    buffers = <char*>cyconv_acquire(threads * BUFFERED_PLANE)
+    if buffers != NULL:  # it is only slower without
+        memset(buffers, 0, threads * BUFFERED_PLANE)
+    return buffers
+
+
+cdef inline char* buffer_of(char* buffers, Py_ssize_t thread) noexcept nogil:
+    return NULL if buffers == NULL else buffers + thread * BUFFERED_PLANE
 
 
 cdef Py_ssize_t max_backward_plane(const floating* grad_output, const long long* indices, Py_ssize_t size_out,
@@ -139,44 +150,43 @@ cdef int avg_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in
     cdef Py_ssize_t H_out = output.shape[2], W_out = output.shape[3]
     cdef Py_ssize_t planes = input.shape[0] * input.shape[1], p
     cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    cdef uint64_t control = 0
     if planes == 0:
         return 0
-    for p in prange(planes, num_threads=threads, nogil=True):
-        avg_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, count_include_pad, H_out, W_out,
-                  &output[0, 0, 0, 0] + p * H_out * W_out)
+    with nogil, parallel(num_threads=threads):
+        control = flush_denormals()
+        for p in prange(planes):
+            avg_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, count_include_pad, H_out, W_out,
+                      &output[0, 0, 0, 0] + p * H_out * W_out)
+        restore_denormals(control)
     return 0
 
 
-cdef struct Span:
-    # One axis of an averaging window: pixels start..stop of the image, and by how many to divide.
-    Py_ssize_t start, stop, count
+cdef struct Rows:
+    # The rows start..stop of the image that a window sees, and how many count.
+    Py_ssize_t start, stop, height
 
 
-cdef inline Span span(Py_ssize_t start, Py_ssize_t kernel, Py_ssize_t size, Py_ssize_t pad_after,
-                      bint count_include_pad) noexcept nogil:
-    cdef Span s
-    s.start = max(start, 0)
-    s.stop = min(start + kernel, size)
+cdef inline Rows rows_of(Py_ssize_t y, const Window* window, Py_ssize_t H_in, bint count_include_pad) noexcept nogil:
+    cdef Rows rows
+    cdef Py_ssize_t first = y * window.stride_h - window.pad_top
+    rows.start = max(first, 0)
+    rows.stop = min(first + window.kernel_h, H_in)
     # what hangs over the padding (ceil_mode) never counts
-    s.count = min(start + kernel, size + pad_after) - start if count_include_pad else s.stop - s.start
-    return s
+    rows.height = min(first + window.kernel_h, H_in + window.pad_bottom) - first if count_include_pad else \
+        rows.stop - rows.start
+    return rows
 
 
 cdef void avg_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
                     bint count_include_pad, Py_ssize_t H_out, Py_ssize_t W_out, floating* output) noexcept nogil:
-    cdef Py_ssize_t y, x, i, j
-    cdef Span v, h
-    cdef floating total
+    cdef Py_ssize_t y
+    cdef Rows rows
     for y in range(H_out):
-        v = span(y * window.stride_h - window.pad_top, window.kernel_h, H_in, window.pad_bottom, count_include_pad)
-        for x in range(W_out):
-            h = span(x * window.stride_w - window.pad_left, window.kernel_w, W_in, window.pad_right,
-                     count_include_pad)
-            total = 0
-            for i in range(v.start, v.stop):
-                for j in range(h.start, h.stop):
-                    total += plane[i * W_in + j]
-            output[y * W_out + x] = total / <floating>(v.count * h.count)
+        rows = rows_of(y, window, H_in, count_include_pad)
+        average_row(plane + rows.start * W_in, rows.stop - rows.start, W_in, -window.pad_left, window.stride_w,
+                    window.kernel_w, window.pad_right, count_include_pad, rows.height, W_out, output + y * W_out)
+        prefetch_rows(plane + rows.stop * W_in, window.stride_h * W_in)
 
 
 def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
@@ -196,27 +206,38 @@ cdef int avg_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H_o
     cdef Py_ssize_t H_out = grad_output.shape[2], W_out = grad_output.shape[3]
     cdef Py_ssize_t planes = grad_input.shape[0] * grad_input.shape[1], p
     cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
+    cdef uint64_t control = 0
+    cdef char* buffers
     if planes == 0:
         return 0
-    for p in prange(planes, num_threads=threads, nogil=True):
-        avg_backward_plane(&grad_output[0, 0, 0, 0] + p * H_out * W_out, H_out, W_out, &window, count_include_pad,
-                           H_in, W_in, &grad_input[0, 0, 0, 0] + p * H_in * W_in)
+    with nogil:
+        buffers = plane_buffers(planes, H_in * W_in * sizeof(floating), threads)
+        with parallel(num_threads=threads):
+            control = flush_denormals()
+            for p in prange(planes):
+                avg_backward_plane(&grad_output[0, 0, 0, 0] + p * H_out * W_out, H_out, W_out, &window,
+                                   count_include_pad, H_in, W_in, &grad_input[0, 0, 0, 0] + p * H_in * W_in,
+                                   buffer_of(buffers, threadid()))
+            restore_denormals(control)
+        cyconv_release(buffers)
     return 0
 
 
 cdef void avg_backward_plane(const floating* grad_output, Py_ssize_t H_out, Py_ssize_t W_out, const Window* window,
-                             bint count_include_pad, Py_ssize_t H_in, Py_ssize_t W_in,
-                             floating* grad_input) noexcept nogil:
-    cdef Py_ssize_t y, x, i, j
-    cdef Span v, h
-    cdef floating share
-    memset(grad_input, 0, H_in * W_in * sizeof(floating))
+                             bint count_include_pad, Py_ssize_t H_in, Py_ssize_t W_in, floating* grad_input,
+                             char* buffer) noexcept nogil:
+    """Through `buffer`, of zeros, unless it is NULL."""
+    cdef Py_ssize_t y, ready = H_in if buffer != NULL else 0  # rows that are 0, or have sums
+    cdef floating* plane = <floating*>buffer if buffer != NULL else grad_input
+    cdef Rows rows
     for y in range(H_out):
-        v = span(y * window.stride_h - window.pad_top, window.kernel_h, H_in, window.pad_bottom, count_include_pad)
-        for x in range(W_out):
-            h = span(x * window.stride_w - window.pad_left, window.kernel_w, W_in, window.pad_right,
-                     count_include_pad)
-            share = grad_output[y * W_out + x] / <floating>(v.count * h.count)
-            for i in range(v.start, v.stop):
-                for j in range(h.start, h.stop):
-                    grad_input[i * W_in + j] += share
+        rows = rows_of(y, window, H_in, count_include_pad)
+        if rows.stop > ready:
+            memset(plane + ready * W_in, 0, (rows.stop - ready) * W_in * sizeof(floating))
+            ready = rows.stop
+        share_row(grad_output + y * W_out, rows.stop - rows.start, W_in, -window.pad_left, window.stride_w,
+                  window.kernel_w, window.pad_right, count_include_pad, rows.height, W_out, plane + rows.start * W_in)
+    if buffer != NULL:
+        stream_out(grad_input, buffer, H_in * W_in * sizeof(floating))
+    elif ready < H_in:
+        memset(plane + ready * W_in, 0, (H_in - ready) * W_in * sizeof(floating))

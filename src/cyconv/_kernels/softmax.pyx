@@ -22,7 +22,7 @@ cdef int softmax_rows(const floating[:, ::1] logits,         # IN (N, K)
     cdef Py_ssize_t N = logits.shape[0], K = logits.shape[1], t
     cdef Py_ssize_t rows = max(1, CHUNK // 8 // K)  # of one task: an exponential is dearer than a product
     cdef int threads = team(<double>N * K * 10, ceil_div(N, rows))
-    cdef uint64_t control
+    cdef uint64_t control = 0
     cdef const long long* classes_ = NULL
     cdef const floating* probabilities_ = NULL
     if N == 0:

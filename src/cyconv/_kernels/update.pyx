@@ -17,7 +17,7 @@ cdef int sgd_chunks(floating[::1] param,       # IN, OUT
                     floating lr, floating momentum, bint nesterov, floating weight_decay) except -1:
     cdef Py_ssize_t size = param.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 5, tasks)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     cdef floating* velocity_ = NULL
     if size == 0:
         return 0
@@ -67,7 +67,7 @@ cdef int adam_chunks(floating[::1] param,       # IN, OUT
                      floating eps, floating shrink, floating weight_decay) except -1:
     cdef Py_ssize_t size = param.shape[0], tasks = ceil_div(size, CHUNK), t
     cdef int threads = team(<double>size * 10, tasks)
-    cdef uint64_t control
+    cdef uint64_t control = 0
     with nogil, parallel(num_threads=threads):
         control = flush_denormals()
         for t in prange(tasks):

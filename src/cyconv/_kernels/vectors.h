@@ -109,6 +109,7 @@ typedef struct { /* one tile of Winograd's filtering */
 #include "implicit.h"
 #include "pool.h"
 #include "sums.h"
+#include "average.h"
 #include "softmax.h"
 #undef REAL
 #undef LANES
@@ -134,6 +135,7 @@ typedef struct { /* one tile of Winograd's filtering */
 #include "implicit.h"
 #include "pool.h"
 #include "sums.h"
+#include "average.h"
 #include "softmax.h"
 #undef REAL
 #undef LANES

@@ -1,7 +1,5 @@
 """MaxPool2d, AvgPool2d and GlobalAvgPool2d."""
 
-import numpy as np
-
 from .. import _checks, _window, functional
 from .._types import Array, Float, IntOrPair, Padding, Pair, Shape
 from .._window import Window
@@ -143,13 +141,11 @@ class GlobalAvgPool2d(Layer):
         (input,) = _checks.arrays("GlobalAvgPool2d", input=input)
         _checks.images("GlobalAvgPool2d", "input", input)
         self._keep(input.shape)
-        output: Array[Float] = input.mean(axis=(-2, -1), keepdims=True)
-        return output
+        return functional.avg_pool2d(input, input.shape[-2:])
 
     def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> Array[Float]:
         (input_shape,) = self._kept()
         (grad_output,) = _checks.arrays("GlobalAvgPool2d", grad_output=grad_output)
         shape = (*input_shape[:-2], 1, 1)
         _checks.same_shape("GlobalAvgPool2d", "grad_output", grad_output, shape, "the output of forward")
-        share = grad_output / grad_output.dtype.type(input_shape[-2] * input_shape[-1])
-        return np.broadcast_to(share, input_shape).copy()
+        return functional.avg_pool2d_backward(grad_output, input_shape, input_shape[-2:])
