@@ -41,7 +41,10 @@ static void PANEL(lay_row)(const REAL *row, ptrdiff_t W, ptrdiff_t start, ptrdif
     if (past > count) past = count;
     if (first > past) first = past;
     for (ptrdiff_t t = 0; t < first; t++) line[t] = 0;
-    if (stride == 1) PANEL(copy)(line + first, row + start + first, past - first);
+    if (first == past) {
+        /* nothing of the row is there, and NULL has no place `start` */
+    } else if (stride == 1)
+        PANEL(copy)(line + first, row + (start + first), past - first);
     else if (stride == 2)
         PANEL(copy_second)(line + first, row + start + 2 * first, past - first, start + 2 * first > 0);
     else
