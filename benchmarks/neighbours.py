@@ -5,8 +5,9 @@
 A process for each library alone (cyconv, torch, scikit-learn, and scipy.linalg, whose BLAS cyconv shares), and two
 with all of them, imported with cyconv first and last; each library is used before anything is timed, cyconv from
 64 Python threads at once. Then the processes take turns at each call, one of them awake at a time, in rounds until
-the seconds are over. The ratio is the best time in company over the best time alone (1.10: 10 % slower), and beside
-it the median over the rounds, which tells how quiet the machine was. The exit status is 1 where a ratio is past 1.10.
+the seconds are over. The ratio of a round is the time in company over the time alone a moment before or after (1.10:
+10 % slower); their median counts, and the exit status is 1 where it is past 1.10. In brackets, the ratio of the best
+times of all rounds: on a machine that is not quiet it is the less certain one.
 """
 
 import argparse
@@ -135,8 +136,8 @@ def main():
         best = [min(column) for column in zip(*found, strict=True)]
         line = f"{name:24} {best[0] * 1e3:6.2f} ms"
         for k in (1, 2):
-            ratio, median = best[k] / best[0], statistics.median(turn[k] / turn[0] for turn in found)
-            line += f"  {best[k] * 1e3:6.2f} ms {ratio:5.2f} ({median:5.2f})"
+            ratio = statistics.median(turn[k] / turn[0] for turn in found)
+            line += f"  {best[k] * 1e3:6.2f} ms {ratio:5.2f} ({best[k] / best[0]:5.2f})"
             if ratio > LIMIT:
                 slow.append(f"{name} {ratio:.2f}")
         print(line)
