@@ -18,7 +18,7 @@ cc=${CC:-gcc} python=${PYTHON:-python} limit=${LIMIT:-900} place=$PWD/build/sani
 mkdir -p "$place"
 
 if [ "${BUILD:-1}" = 1 ]; then
-    rm -rf "$place/src" "$place/tests"
+    rm -rf "${place:?}"/{src,tests,build}  # or setuptools would keep what it takes for new enough
     tar -c --exclude='*.so' --exclude=__pycache__ setup.py pyproject.toml README.md LICENSE src tests | tar -x -C "$place"
     # the project's options, but with names and lines, and without levels that this processor can't run
     cat > "$place/cc" <<END
