@@ -1,26 +1,32 @@
 """Does sharing a process cost anything? Times of each library alone and in company.
 
-    python benchmarks/neighbours.py [--rounds 5] [--seconds 0.3]
+    python benchmarks/neighbours.py [--seconds 75]
 
-Each measurement is a process of its own, which imports some libraries in the given order, uses all of them once
-(cyconv from 64 Python threads at once), waits until their threads sleep, and times the calls of one: cyconv,
-torch, scikit-learn, or scipy.linalg, whose BLAS cyconv shares. Processes alone and in company take turns; the
-best of all rounds counts. A ratio of 1.10 is 10 % slower than alone.
+A process for each library alone (cyconv, torch, scikit-learn, and scipy.linalg, whose BLAS cyconv shares), and two
+with all of them, imported with cyconv first and last; each library is used before anything is timed, cyconv from
+64 Python threads at once. Then the processes take turns at each call, one of them awake at a time, in rounds until
+the seconds are over. The ratio of a round is the time in company over the time alone a moment before or after (1.10:
+10 % slower); their median counts, and the exit status is 1 where it is past 1.10. In brackets, the ratio of the best
+times of all rounds: on a machine that is not quiet it is the less certain one.
 """
 
 import argparse
 import importlib
 import importlib.util
 import json
+import statistics
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 from timing import settle, time_block
 
-COMPANY = ("cyconv", "torch", "sklearn", "scipy.linalg")
+LIBRARIES = ("cyconv", "torch", "sklearn", "scipy.linalg")
 THREADS = 64
+BLOCK = 0.1  # seconds of successive calls, whose best counts
+LIMIT = 1.10
 
 
 def calls_of(library):
@@ -51,9 +57,9 @@ def calls_of(library):
     return {"lu_factor": lambda: module.lu_factor(a), "cholesky": lambda: module.cholesky(spd)}
 
 
-def use(library):
+def use(library, calls):
     """Every call once; those of cyconv from many threads at once."""
-    for call in calls_of(library).values():
+    for call in calls.values():
         crowd = [threading.Thread(target=call) for _ in range(THREADS if library == "cyconv" else 1)]
         for thread in crowd:
             thread.start()
@@ -61,53 +67,83 @@ def use(library):
             thread.join()
 
 
-def child(subject, libraries, seconds):
-    """Least seconds per call of `subject`, as JSON, after the use of `libraries`."""
+def child(libraries):
+    """Print the names of all calls of `libraries`; then, for each name that is read, its least seconds."""
     for library in libraries:
         importlib.import_module(library)
+    calls = {}
     for library in libraries:
-        if library != subject:
-            use(library)
-    times = {}
-    for name, call in calls_of(subject).items():
+        new = calls_of(library)
+        use(library, new)
+        calls |= {f"{library} {name}": call for name, call in new.items()}
+    print(json.dumps([*calls]), flush=True)
+    for name in sys.stdin:
         settle()
-        times[name] = min(time_block(call, seconds))
-    print(json.dumps(times))
+        print(min(time_block(calls[name.strip()], BLOCK)), flush=True)
 
 
-def measure(subject, libraries, seconds):
-    arguments = ["--child", subject, *libraries, "--seconds", str(seconds)]
-    process = subprocess.run([sys.executable, __file__, *arguments], capture_output=True, text=True)
-    if process.returncode:
-        sys.exit(f"{subject} with {libraries}: {process.stderr}")
-    return json.loads(process.stdout.splitlines()[-1])
+class Process:
+    """A child that sleeps unless it is asked for a time."""
+
+    def __init__(self, *libraries):
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--child", *libraries],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.names = json.loads(self.process.stdout.readline())
+
+    def time(self, name):
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline())
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=0.3, help="for each call in each process")
-    parser.add_argument("--subject", choices=COMPANY, help="only this library")
+    parser.add_argument("--seconds", type=float, default=75, help="in all; at least three rounds are made")
     parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        child(options.child[0], options.child[1:], options.seconds)
-        return
-    present = [name for name in COMPANY if importlib.util.find_spec(name.split(".")[0])]
-    print(f"{'':24} {'alone':>9}  {'last of all':>16}  {'first of all':>16}")
-    for subject in [options.subject] if options.subject else present:
-        others = [name for name in present if name != subject]
-        orders = ([subject], [*others, subject], [subject, *others])
-        rounds = [
-            [measure(subject, order, options.seconds) for order in orders] for _ in range(options.rounds)
-        ]
-        for name in rounds[0][0]:
-            alone, last, first = (min(turn[k][name] for turn in rounds) for k in range(3))
-            print(
-                f"{subject + ' ' + name:24} {alone * 1e3:6.2f} ms  {last * 1e3:6.2f} ms ({last / alone:4.2f})  "
-                f"{first * 1e3:6.2f} ms ({first / alone:4.2f})"
-            )
+        child(options.child)
+        return 0
+    end = time.perf_counter() + options.seconds
+    present = [name for name in LIBRARIES if importlib.util.find_spec(name.split(".")[0])]
+    alone = {name: Process(name) for name in present}
+    first, last = Process(*present), Process(*present[1:], present[0])
+    times = {name: [] for name in first.names}
+    rounds = 0
+    while rounds < 3 or time.perf_counter() < end:
+        for name in times:
+            processes = alone[name.split(" ")[0]], first, last
+            turn = rounds % 3  # each goes first as often
+            order = [*range(turn, 3), *range(turn)]
+            found = {k: processes[k].time(name) for k in order}
+            times[name].append([found[k] for k in range(3)])
+        rounds += 1
+    for process in (*alone.values(), first, last):
+        process.close()
+
+    print(f"{rounds} rounds, with {', '.join(present)}")
+    print(f"{'':24} {'alone':>9}  {'cyconv first':>25}  {'cyconv last':>25}")
+    slow = []
+    for name, found in times.items():
+        best = [min(column) for column in zip(*found, strict=True)]
+        line = f"{name:24} {best[0] * 1e3:6.2f} ms"
+        for k in (1, 2):
+            ratio = statistics.median(turn[k] / turn[0] for turn in found)
+            line += f"  {best[k] * 1e3:6.2f} ms {ratio:5.2f} ({best[k] / best[0]:5.2f})"
+            if ratio > LIMIT:
+                slow.append(f"{name} {ratio:.2f}")
+        print(line)
+    print(f"past {LIMIT}: {', '.join(slow) or 'none'}")
+    return bool(slow)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -51,6 +51,7 @@ def images(tmp_path):
 @pytest.fixture
 def train(images, tmp_path):
     """Call ``cyconv train`` on the images with a small network; the options given come last."""
+    pytest.importorskip("matplotlib")  # without it the command refuses
 
     def call(*options, output="run", small=True):
         arguments = ["train", "--data", str(images), "--output", str(tmp_path / output)]
@@ -281,6 +282,8 @@ def test_a_model_that_does_not_fit_the_images(train, images, tmp_path, capsys):
 
 @pytest.mark.parametrize(("module", "package"), [("matplotlib", "matplotlib"), ("sklearn", "scikit-learn")])
 def test_a_missing_extra(tmp_path, capsys, monkeypatch, module, package):
+    if module != "matplotlib":
+        pytest.importorskip("matplotlib")  # which is asked for first
     monkeypatch.setitem(sys.modules, module, None)
     assert main(["train", "--output", str(tmp_path / "run")]) == 2
     assert f'{package} not installed; run: pip install "cyconv[train]"' in error_line(capsys)

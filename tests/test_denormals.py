@@ -101,6 +101,19 @@ def test_moments_fade_to_zero(compiled, threads, dtype):
 
 
 @dtypes
+def test_worker_threads_compute_with_denormals_again(compiled, dtype):
+    """Max pooling, which flushes nothing, on the threads of the call before: comparisons would show their mode."""
+    cyconv.set_num_threads(3)
+    tiny = np.random.default_rng(0).permutation(240_000).reshape(6, 4, 100, 100).astype(dtype) * np.finfo(dtype).tiny
+    tiny /= 2**20
+    expected = tiny.reshape(6, 4, 50, 2, 50, 2).max(axis=(3, 5))
+    assert expected.max() < np.finfo(dtype).tiny and (expected[1:] > expected[:-1]).any()
+    for name, call in CALLS.items():
+        call(np.ones((300, 400), dtype), dtype)
+        np.testing.assert_array_equal(F.max_pool2d(tiny, 2), expected, err_msg=name)
+
+
+@dtypes
 def test_what_is_only_moved_or_compared_stays(compiled, dtype):
     """Copies and maxima do not compute, and so lose nothing."""
     tiny = np.full((2, 3, 40, 50), TINY[dtype], dtype)

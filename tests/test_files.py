@@ -261,7 +261,22 @@ def test_an_index_that_lies_about_a_size(tmp_path):
     place = content.rindex(b"PK\x01\x02") + 24  # uncompressed size, in the central directory
     content[place : place + 4] = struct.pack("<I", 2**32 - 2)
     path.write_bytes(content)
-    with pytest.raises(ValueError, match=r"the header of a\.npy promises 2147483648 bytes, more than it holds"):
+    with pytest.raises(ValueError, match=r"its index promises 4294967294 bytes, more than a file of \d+ can hold"):
+        cyconv.load(path)
+
+
+def test_entries_that_overlap(tmp_path):
+    """Two thousand names for the same megabyte of zeros, deflated: a file of 200 kB would be 2 GB of arrays."""
+    path = tmp_path / "weights.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("0000.npy", npy(described("(131072,)"), bytes(2**20)))
+    content = path.read_bytes()
+    start = content.rindex(b"PK\x01\x02")
+    entry, end = content[start : content.rindex(b"PK\x05\x06")], content[content.rindex(b"PK\x05\x06") :]
+    index = b"".join(entry.replace(b"0000", b"%04d" % k) for k in range(2000))
+    end = end[:8] + struct.pack("<HHI", 2000, 2000, len(index)) + end[16:]
+    path.write_bytes(content[:start] + index + end)
+    with pytest.raises(ValueError, match=r"weights\.npz' is damaged .*its index promises 2097\d+ bytes"):
         cyconv.load(path)
 
 

@@ -703,12 +703,19 @@ def npz_compression(info: zipfile.ZipInfo) -> None:
         raise ValueError(f"{info.filename} has a compression that numpy.savez does not write")
 
 
-def npz_size(info: zipfile.ZipInfo, archive_size: int, promised: int) -> None:
-    """An entry must be able to hold the bytes that its array's header promises, before memory is taken for them.
+DEFLATE = 1032  # times fewer bytes at most (zlib.net/zlib_tech.html)
 
-    `archive_size` is that of the file: deflate makes bytes at most 1032 times fewer (zlib.net/zlib_tech.html).
-    """
-    if promised > min(info.file_size, 1032 * archive_size):
+
+def npz_total(infos: Sequence[zipfile.ZipInfo], archive_size: int) -> None:
+    """All entries together hold no more than a file of this size can; they would if they overlapped."""
+    total = sum(info.file_size for info in infos)
+    if total > DEFLATE * archive_size:
+        raise ValueError(f"its index promises {total} bytes, more than a file of {archive_size} can hold")
+
+
+def npz_size(info: zipfile.ZipInfo, promised: int) -> None:
+    """An entry must be able to hold the bytes that its array's header promises, before memory is taken for them."""
+    if promised > info.file_size:
         raise ValueError(f"the header of {info.filename} promises {promised} bytes, more than it holds")
 
 

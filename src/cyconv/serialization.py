@@ -121,8 +121,8 @@ def load(path: str | Path) -> Arrays:
     if suffix == ".npz":
         try:
             with zipfile.ZipFile(path) as archive:
-                size = path.stat().st_size
-                return {_entry_name(info): _read_entry(archive, info, size) for info in archive.infolist()}
+                _checks.npz_total(archive.infolist(), path.stat().st_size)
+                return {_entry_name(info): _read_entry(archive, info) for info in archive.infolist()}
         except OSError as error:
             # EINVAL, or no number: the damaged index led to a place outside the file
             if error.errno not in (None, errno.EINVAL):
@@ -157,9 +157,9 @@ def _entry_name(info: zipfile.ZipInfo) -> str:
     return info.filename.removesuffix(".npy")
 
 
-def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo, archive_size: int) -> AnyArray:
+def _read_entry(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> AnyArray:
     _checks.npz_compression(info)
-    _checks.npz_size(info, archive_size, _promised_bytes(archive, info))
+    _checks.npz_size(info, _promised_bytes(archive, info))
     with archive.open(info) as file:
         array = np.lib.format.read_array(file, allow_pickle=False)
         _checks.whole_entry(info, file.read(1))

@@ -14,8 +14,8 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
     cdef size_t size = itemsize
     cdef int chosen = choose(&conv, c_algorithm(algorithm), step, size)
     cycles = {"im2col": im2col_cycles(&conv, size)}
-    if step != BACKWARD_WEIGHT and implicit_applies(&conv, backward, size):
-        cycles["implicit"] = implicit_cycles(&conv, backward, size)
+    if implicit_applies(&conv, backward, size):
+        cycles["implicit"] = implicit_cycles(&conv, step, size)
     if winograd_applies(&conv):
         cycles["winograd"] = winograd_cycles(&conv, step, size)
     if depthwise_applies(&conv):
@@ -23,7 +23,7 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
     if chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)
     elif chosen == IMPLICIT:
-        plan = implicit_plan(&conv, backward, size)
+        plan = implicit_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else implicit_plan(&conv, backward, size)
     elif chosen == WINOGRAD:
         plan = winograd_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else winograd_plan(&conv, backward, size)
     else:
@@ -64,6 +64,15 @@ cdef dict implicit_plan(const Conv* conv, bint backward, size_t itemsize):
     return plan_of((s.filters, s.strip.rows * s.strip.width, s.channels * taps),
                    tasks * phases * ceil_div(s.C, s.channels), strips, tasks,
                    team_of(conv.threads, multiply_adds(conv), tasks), s.table, implicit_bytes(&s, itemsize))
+
+
+cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):
+    cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
+    cdef Py_ssize_t strips = conv.N * conv.groups * s.strip.strips, tasks = conv.groups * s.blocks * s.splits
+    cdef Py_ssize_t taps = s.channels * conv.window.kernel_h * conv.window.kernel_w
+    return plan_of((min(DOT_FILTERS, conv.M), taps, s.positions), strips * s.blocks * ceil_div(conv.M, DOT_FILTERS), strips,
+                   tasks, team_of(conv.threads, multiply_adds(conv), tasks), s.table + s.partial * itemsize,
+                   (s.lines + s.grads) * itemsize)
 
 
 cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
