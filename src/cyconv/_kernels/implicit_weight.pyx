@@ -102,7 +102,6 @@ cdef bint implicit_weight_task(const Conv* conv, const ImplicitWeight* s, Py_ssi
 cdef void lay_gradient(const Conv* conv, const ImplicitWeight* s, const floating* plane, Py_ssize_t first,
                        floating* line) noexcept nogil:
     """The rows of a strip of grad_output, as far apart as those of the pixels, with zeros between and after them."""
-    cdef Py_ssize_t rows = min(s.strip.rows, conv.H_out - first) if plane != NULL else 0, y
-    for y in range(rows):
-        lay_row(plane + (first + y) * conv.W_out, conv.W_out, 0, 1, s.strip.width, line + y * s.strip.width)
-    memset(line + rows * s.strip.width, 0, (s.positions - rows * s.strip.width) * sizeof(floating))
+    memset(line, 0, s.positions * sizeof(floating))
+    if plane != NULL:
+        lay_rows(plane, conv.H_out, conv.W_out, first, 1, 0, 1, s.strip.rows, s.strip.width, line)
