@@ -51,7 +51,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 cdef double COLUMN = 2       # to make and pack one element of the columns
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
-cdef double CLOSE = 10       # to add up a vector of sums
+cdef double CLOSE = 14       # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double TRANSFORM = 480  # of a vector of tiles: pixels, gradients or outputs
 cdef double WEIGHT = 76      # to transform the weights of one filter and channel
