@@ -13,6 +13,7 @@ from helpers import (
     OPERATORS,
     POOLINGS,
     TRANSPOSED,
+    VARIANTS,
     Geometry,
     Pooling,
     Transposed,
@@ -190,6 +191,27 @@ def test_max_pool2d(pooling, dtype, make):
     assert_agree(lambda: F.max_pool2d(input, *pooling.max_arguments))
     grad_output = whole(output.shape, dtype)
     assert_agree(lambda: F.max_pool2d_backward(grad_output, indices, pooling.image))
+
+
+@dtypes
+def test_max_pool2d_of_narrow_rows(dtype):
+    """Rows of outputs below, at and above a vector's length: indices too, and nothing written beyond the planes."""
+    for columns, stride in ((2, 1), (2, 2), (3, 1), (3, 2)):
+        for W_out in range(1, 18):
+            for H_out, padding in ((1, 0), (2, 0), (3, 0), (4, 1)):
+                size = ((H_out - 1) * 2 + 3 - 2 * padding, (W_out - 1) * stride + columns - 2 * padding)
+                if min(size) < 1 + padding:
+                    continue
+                input = spiky((2, 2, *size), dtype)
+                call = lambda: F.max_pool2d(input, (3, columns), (2, stride), padding, return_indices=True)  # noqa: B023,E731
+                output, _ = assert_agree(call)
+                for variant in VARIANTS:
+                    with using(variant):
+                        guarded = np.full(output.size + 64, 7, dtype)
+                        inside = guarded[32:-32].reshape(output.shape)
+                        F.max_pool2d(input, (3, columns), (2, stride), padding, out=inside)
+                        assert_same(inside, output, variant)
+                        assert (guarded[:32] == 7).all() and (guarded[-32:] == 7).all()
 
 
 @dtypes

@@ -36,7 +36,7 @@ static void PANEL(average_row)(const REAL *pixels, ptrdiff_t rows, ptrdiff_t W, 
     ptrdiff_t first = PANEL(first)(start, stride), past = PANEL(past)(start + kernel_w - 1, stride, W, count); /* inside */
     int borders = 0; /* whether the windows that are not inside are summed already */
     if (past < first) past = first;
-    if (rows > 0 && PANEL(pool_applies)(stride, kernel_w, 1, past - first)) {
+    if (rows > 0 && past - first >= LANES && PANEL(pool_applies)(stride, kernel_w, 1)) {
         const ptrdiff_t row_step = W;
         INT *const place = NULL;
         POOL_CASES(1, 0, pixels + start + first * stride, past - first, mean + first);

@@ -4,7 +4,8 @@
    A NaN wins over everything. With indices the first maximum wins and the last NaN, in row-major order.
    Windows of two or three columns that lie in the image are taken LANES at once, in registers (pool_windows). Others
    are taken down their rows, along whole rows of the image, and then along what that leaves (pool_lines); or where
-   indices are wanted one tap of the window at a time (pool_taps). */
+   indices are wanted one tap of the window at a time (pool_taps). Maxima of rows that are narrower than a vector are
+   made LANES at once as well: what is too much is written where the next rows of outputs will be. */
 
 #define POOL_LINE 2048 /* columns of the image that are taken at once */
 
@@ -87,9 +88,9 @@ CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, p
 }
 
 /* Whether `pool_windows` is compiled for these windows. */
-CYCONV_INLINE int PANEL(pool_applies)(ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count)
+CYCONV_INLINE int PANEL(pool_applies)(ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step)
 {
-    return (stride == 1 || stride == 2) && (kernel_w == 2 || kernel_w == 3) && step == 1 && count >= LANES;
+    return (stride == 1 || stride == 2) && (kernel_w == 2 || kernel_w == 3) && step == 1;
 }
 
 #define POOL_CASES(sum, indexed, pixels, count, best)                                           \
@@ -117,6 +118,20 @@ static void PANEL(pool_maxima)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t
         POOL_CASES(0, 1, pixels + x0 * stride, outputs, best + x0);
         for (ptrdiff_t x = 0; x < outputs; x++) index[x0 + x] = position + (x0 + x) * stride + place[x];
     }
+}
+
+/* `pool_maxima` of count < LANES windows, of which LANES - count windows to the left can be read as well. */
+static void PANEL(pool_last)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t stride,
+                             ptrdiff_t kernel_w, ptrdiff_t count, long long position, REAL *best, long long *index)
+{
+    const ptrdiff_t over = LANES - count;
+    REAL values[LANES];
+    long long places[LANES];
+    PANEL(pool_maxima)(pixels - over * stride, row_step, rows, stride, kernel_w, LANES, position - over * stride, values,
+                       index == NULL ? NULL : places);
+    for (ptrdiff_t x = 0; x < count; x++) best[x] = values[over + x];
+    if (index == NULL) return;
+    for (ptrdiff_t x = 0; x < count; x++) index[x] = places[over + x];
 }
 
 CYCONV_INLINE REAL PANEL(larger)(REAL best, REAL value)
@@ -189,7 +204,7 @@ static void PANEL(pool_tap)(const REAL *restrict pixels, ptrdiff_t stride, ptrdi
     else POOL_TAP(stride)
 }
 
-/* The maxima of any windows, as `max_row` has them, with their indices unless `index` is NULL. */
+/* The maxima of any windows, as `pool_lines` has them, with their indices unless `index` is NULL. */
 static void PANEL(pool_taps)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
                              ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count, long long position,
                              REAL *best, long long *index)
@@ -232,35 +247,65 @@ static void PANEL(pool_window)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t
     if (index != NULL) *index = place < 0 ? -1 : position + place;
 }
 
-/* One row of outputs. Its windows see `rows` rows of the image, the first of them `row`, `row_step` apart; their first
-   columns are start + x * stride, x < count. best[x] = max over i < rows, j < kernel_w of
-   row[i * row_step + start + x * stride + j * step], where the column lies in 0..W, and index[x] (unless it is NULL)
-   the place of that from row[0], plus `position`. */
-static void PANEL(max_row)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
-                           ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t count, long long position,
-                           REAL *best, long long *index)
+/* The windows first <= x < past of a row: `rows` of their rows, from `row` on, lie in the image. */
+static void PANEL(pool_each)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t W, ptrdiff_t start,
+                             ptrdiff_t stride, ptrdiff_t kernel_w, ptrdiff_t step, ptrdiff_t first, ptrdiff_t past,
+                             long long position, REAL *best, long long *index)
 {
-    const ptrdiff_t reach = (kernel_w - 1) * step;
-    const int counts = rows * row_step <= (ptrdiff_t)((BITS)-1 >> 1) - W; /* an INT holds a place in a window */
-    ptrdiff_t first = PANEL(first)(start, stride), past = PANEL(past)(start + reach, stride, W, count); /* inside */
-    if (rows > 0 && counts && PANEL(pool_applies)(stride, kernel_w, step, past - first)) {
-        const ptrdiff_t column = start + first * stride;
-        PANEL(pool_maxima)(row + column, row_step, rows, stride, kernel_w, past - first, position + column, best + first,
-                           index == NULL ? NULL : index + first);
-    } else if (index == NULL && reach < POOL_LINE) {
-        PANEL(pool_lines)(row, row_step, rows, W, start, stride, kernel_w, step, 0, count, best);
-        return;
-    } else if (counts) {
-        PANEL(pool_taps)(row, row_step, rows, W, start, stride, kernel_w, step, count, position, best, index);
-        return;
-    } else
-        first = past = count;
-    for (ptrdiff_t x = 0; x < count; x++) {
-        if (x == first) x = past;
-        if (x == count) break;
+    for (ptrdiff_t x = first; x < past; x++) {
         const ptrdiff_t column = start + x * stride, j = PANEL(first)(column, step);
         const ptrdiff_t columns = PANEL(past)(column, step, W, kernel_w) - j, from = column + j * step;
         PANEL(pool_window)(row + from, row_step, rows, step, columns, position + from, best + x,
                            index == NULL ? NULL : index + x);
+    }
+}
+
+/* best[y, x] = max over i < kernel_h, j < kernel_w of plane[y * stride_h - pad_top + i * step_h, x * stride - pad_left +
+   j * step], where that lies in the plane of H x W, and index[y, x] (unless it is NULL) its place. */
+static void PANEL(max_plane)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff_t kernel_h, ptrdiff_t kernel_w,
+                             ptrdiff_t stride_h, ptrdiff_t stride, ptrdiff_t pad_top, ptrdiff_t pad_left,
+                             ptrdiff_t step_h, ptrdiff_t step, ptrdiff_t H_out, ptrdiff_t W_out, REAL *best,
+                             long long *index)
+{
+    const ptrdiff_t start = -pad_left, reach = (kernel_w - 1) * step, row_step = step_h * W;
+    const ptrdiff_t first = PANEL(first)(start, stride), past = PANEL(past)(start + reach, stride, W, W_out); /* inside */
+    const ptrdiff_t column = start + first * stride, inside = past - first;
+    const ptrdiff_t over = inside < LANES ? LANES - inside : 0; /* of a vector, which are no windows of this row */
+    /* few maxima alone, at the border too, are made faster along lines */
+    const int lines = index == NULL && reach < POOL_LINE && over > 0 && inside < W_out;
+    const int applies = inside > 0 && !lines && PANEL(pool_applies)(stride, kernel_w, step);
+    for (ptrdiff_t y = 0; y < H_out; y++, best += W_out, index = index == NULL ? NULL : index + W_out) {
+        ptrdiff_t top = y * stride_h - pad_top, rows = kernel_h; /* the first row of the image, and how many there are */
+        if (top < 0 || top + (kernel_h - 1) * step_h >= H) {
+            const ptrdiff_t i = PANEL(first)(top, step_h), past_i = PANEL(past)(top, step_h, H, kernel_h);
+            rows = past_i > i ? past_i - i : 0;
+            top += i * step_h;
+        }
+        const ptrdiff_t position = top * W, from = position + column; /* in the plane: of row[0], of the first inside */
+        const REAL *row = plane + position;
+        const int counts = rows * row_step <= (ptrdiff_t)((BITS)-1 >> 1) - W; /* an INT holds a place in a window */
+        const int vectors = applies && counts && rows > 0;
+        if (vectors && (over == 0 || (y * W_out + past + over <= H_out * W_out &&
+                                      from + (rows - 1) * row_step + (LANES - 1) * stride + kernel_w <= H * W)))
+            PANEL(pool_maxima)(plane + from, row_step, rows, stride, kernel_w, inside + over, from, best + first,
+                               index == NULL ? NULL : index + first);
+        else if (vectors && from >= over * stride)
+            PANEL(pool_last)(plane + from, row_step, rows, stride, kernel_w, inside, from, best + first,
+                             index == NULL ? NULL : index + first);
+        else {
+            if (index == NULL && reach < POOL_LINE)
+                PANEL(pool_lines)(row, row_step, rows, W, start, stride, kernel_w, step, 0, W_out, best);
+            else if (counts && W_out >= LANES)
+                PANEL(pool_taps)(row, row_step, rows, W, start, stride, kernel_w, step, W_out, position, best, index);
+            else
+                PANEL(pool_each)(row, row_step, rows, W, start, stride, kernel_w, step, 0, W_out, position, best, index);
+            continue;
+        }
+        if (first > 0)
+            PANEL(pool_each)(row, row_step, rows, W, start, stride, kernel_w, step, 0, first, position, best, index);
+        if (past < W_out)
+            PANEL(pool_each)(row, row_step, rows, W, start, stride, kernel_w, step, past, W_out, position, best, index);
+        /* the rows that the window after the next will be the first to read */
+        cyconv_prefetch((const char *)(row + rows * row_step) + 1024, stride_h * W * sizeof(REAL));
     }
 }

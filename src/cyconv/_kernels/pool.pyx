@@ -41,20 +41,6 @@ cdef void max_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, 
                   indices + p * L if indices != NULL else NULL)
 
 
-cdef void max_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
-                    Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices) noexcept nogil:
-    cdef Py_ssize_t y, row, first, past
-    for y in range(H_out):
-        row = y * window.stride_h - window.pad_top
-        first = first_inside(row, window.dilation_h)  # rows of the window that lie in the image
-        past = max(first, past_inside(row, window.dilation_h, H_in, window.kernel_h))
-        row += first * window.dilation_h
-        max_row(plane + row * W_in, window.dilation_h * W_in, past - first, W_in, -window.pad_left, window.stride_w,
-                window.kernel_w, window.dilation_w, W_out, row * W_in, output + y * W_out,
-                indices + y * W_out if indices != NULL else NULL)
-        prefetch_rows(plane + (row + (past - first) * window.dilation_h) * W_in, window.stride_h * W_in)
-
-
 cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept nogil:
     """Where the rows of a window end at `end`: those that the window after the next will be the first to read."""
     prefetch(<const char*>end + 1024, size * sizeof(floating))
