@@ -145,21 +145,23 @@ CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_lengt
     }
     for (int t = 0; t < taps; t++) {
         REAL totals[ROWS > LANES ? ROWS : LANES];
-#if defined(__GNUC__)
-        PANEL(vector) v[LANES > ROWS ? LANES : ROWS]; /* shuffled and added, until each row is one element, or several */
+#if LANES >= ROWS
+        PANEL(vector) v[LANES]; /* shuffled and added, until element l is a part of row l % ROWS */
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++) v[i] = sum[i][t];
-        int left = ROWS;
 #pragma GCC unroll 4
-        for (int parts = LANES; parts > 1 && left > 1; parts /= 2, left /= 2) {
+        for (int left = ROWS; left > 1; left /= 2) {
             PANEL(shuffle)(v, left);
 #pragma GCC unroll 8
             for (int i = 0; i < left / 2; i++) v[i] = v[2 * i] + v[2 * i + 1];
         }
-        memcpy(totals, v, left * sizeof *v);
+        memcpy(totals, v, sizeof *v);
         for (int l = ROWS; l < LANES; l++) totals[l % ROWS] += totals[l];
 #else
-        totals[0] = sum[0][t];
+        for (int i = 0; i < ROWS; i++) {
+            totals[i] = 0;
+            for (int l = 0; l < LANES; l++) totals[i] += ((const REAL *)&sum[i][t])[l];
+        }
 #endif
         for (int i = 0; i < rows; i++) sums[i * length + t] += totals[i];
     }
