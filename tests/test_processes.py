@@ -130,6 +130,7 @@ import cyconv
 from cyconv import _threads, functional as F
 
 cyconv.set_num_threads(4)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored from the start
 libraries = _threads.blas_controllers()
 for library in libraries:
     library.set_num_threads(2)
