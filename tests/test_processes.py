@@ -130,7 +130,6 @@ import cyconv
 from cyconv import _threads, functional as F
 
 cyconv.set_num_threads(4)
-signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored from the start
 libraries = _threads.blas_controllers()
 for library in libraries:
     library.set_num_threads(2)
@@ -184,6 +183,7 @@ else:
     x, w = np.ones((8, 64, 150, 150), "f"), np.ones((64, 64, 3, 3), "f")
     out, expected = np.zeros((8, 64, 148, 148), "f"), 576
     call = lambda: F.conv2d(x, w, out=out, algorithm="im2col")
+signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored from the start
 libraries = _threads.blas_controllers()
 for library in libraries:
     library.set_num_threads(2)
