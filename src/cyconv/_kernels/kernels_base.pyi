@@ -3,6 +3,7 @@ from cyconv._types import Algorithm, Array, Float, Indices, Plan, Shape
 from cyconv._window import Window
 
 BLAS_GUARD: object
+NO_GUARD: object
 OPENMP: bool
 OWN_GEMM: bool
 ALGORITHM_NAMES: dict[int, str]
