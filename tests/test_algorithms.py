@@ -91,14 +91,15 @@ def test_winograd_same_bits(backend, geometry, dtype):
 
 
 def products(geometry, arrays, algorithm):
-    """Forward pass and gradient of the input by one algorithm of the kernels, whatever the cost model says."""
+    """Forward pass and both gradients by one algorithm of the kernels, whatever the cost model says."""
     grad_output, input, weight, bias = arrays
     kernels = _backend.kernels
     window = _window.parse("products", input.shape[2:], *geometry.window)
-    output, grad_input = np.full_like(grad_output, np.nan), np.full_like(input, np.nan)
+    output, grad_input, grad_weight = (np.full_like(array, np.nan) for array in (grad_output, input, weight))
     kernels.conv2d_forward(input, weight, bias, window, geometry.groups, algorithm, False, output)
     kernels.conv2d_backward_input(grad_output, weight, window, geometry.groups, algorithm, grad_input)
-    return output, grad_input
+    kernels.conv2d_backward_weight(grad_output, input, window, geometry.groups, algorithm, grad_weight)
+    return output, grad_input, grad_weight
 
 
 @cases("geometry", IMPLICIT)
@@ -164,26 +165,19 @@ def test_depthwise_not_finite(backend, value, k, stride):
             np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 
 
-@pytest.mark.parametrize(
-    "kernel, algorithm", [(3, "im2col"), (3, "winograd"), (5, "im2col"), (5, "winograd")]
-)
+@pytest.mark.parametrize("algorithm", ["columns", "implicit", "winograd"])
+@pytest.mark.parametrize("kernel", [3, 5])
 def test_accuracy(backend, kernel, algorithm):
     """256 channels of unit-normal data: the largest and the rms error of float32 results, of the results' rms.
 
     docs/accuracy.md has the errors that this measures.
     """
-    rng = np.random.default_rng(0)
-    shapes = (1, 32, 28, 28), (1, 256, 28, 28), (32, 256, kernel, kernel)
-    grad_output, input, weight = (rng.standard_normal(shape).astype("f") for shape in shapes)
-
-    def results(*arrays, algorithm):
-        grad_output, input, weight = arrays
-        gradients = F.conv2d_backward(grad_output, input, weight, padding=kernel // 2, algorithm=algorithm)
-        return F.conv2d(input, weight, padding=kernel // 2, algorithm=algorithm), *gradients[:2]
-
+    geometry = Geometry((1, 256, 28, 28), 32, kernel, 1, kernel // 2)
+    arrays = geometry.arrays(np.float32, real)
+    weight = arrays[2]
     with using("numpy"):
-        exact = results(*(a.astype("d") for a in (grad_output, input, weight)), algorithm="im2col")
-    for result, expected in zip(results(grad_output, input, weight, algorithm=algorithm), exact, strict=True):
+        exact = products(geometry, [array.astype(np.float64) for array in arrays], "auto")
+    for result, expected in zip(products(geometry, arrays, algorithm), exact, strict=True):
         error = np.abs(result - expected) / np.sqrt(np.mean(expected**2))
         # the gradient of the weight sums 784 positions here, with tiles of 2x2 for 5x5 kernels: docs/accuracy.md
         assert error.max() <= (1e-5 if result.shape != weight.shape else 2e-5)

@@ -15,7 +15,7 @@ cdef enum:  # passes
 
 
 cdef int c_algorithm(algorithm):
-    """The caller's word as a number: "auto", "im2col", "winograd"; tests of the kernels say "columns" and "implicit" too."""
+    """The caller's word as a number: "auto", "im2col", "winograd"; tests say "columns" and "implicit" too."""
     if algorithm == "auto":
         return AUTO
     if algorithm == "winograd":
@@ -25,8 +25,7 @@ cdef int c_algorithm(algorithm):
 
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
     """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
-    cdef bint backward = which == BACKWARD_INPUT
-    cdef bint lines = asked != IM2COL and implicit_applies(conv, backward, itemsize)
+    cdef bint lines = asked != IM2COL and implicit_applies(conv, which, itemsize)
     cdef double least, cycles
     cdef int best
     if asked == AUTO and depthwise_applies(conv) and (conv.M < ROWS or not lines):  # more filters share a load
@@ -76,18 +75,21 @@ cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, phases = strip.phases_h * strip.phases_w
     cdef double strips = <double>conv.N * conv.groups * strip.strips
     cdef double M = s.blocks * round_up(s.filters, ROWS), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
-    cdef double line = LINE if strip.stride_w == 1 else 2 * LINE if strip.stride_w == 2 else 6 * LINE
     return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
-                     + s.blocks * phases * s.C * s.channel * line + vectors * phases * M * OUTPUT)
+                     + s.blocks * phases * s.C * s.channel * line_element(strip) + vectors * phases * M * OUTPUT)
+
+
+cdef inline double line_element(const Strip* s) noexcept nogil:
+    # To lay one: strided pixels are picked by shuffles, or one by one.
+    return LINE if s.stride_w == 1 else 2 * LINE if s.stride_w == 2 else 6 * LINE
 
 
 cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the closing of their sums; the laying of pixels and, for every block of channels, gradients."""
     cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
     cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = round_up(conv.M, ROWS)
-    cdef double line = LINE if s.strip.stride_w == 1 else 2 * LINE if s.strip.stride_w == 2 else 6 * LINE
     return strips * (M * conv.K * (<double>s.positions / lanes_of(itemsize) + CLOSE)
-                     + conv.C * s.channel * line + s.blocks * M * s.positions * LINE)
+                     + conv.C * s.channel * line_element(&s.strip) + s.blocks * M * s.positions * LINE)
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

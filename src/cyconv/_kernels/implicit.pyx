@@ -8,7 +8,7 @@
 cdef Py_ssize_t PASS_TAPS = 288            # of one pass, in about so many products: the pixels under a panel stay in L1
 cdef Py_ssize_t PASS_POSITIONS = 320       # of a task with several passes: its sums stay in the L2 cache
 cdef Py_ssize_t POSITIONS = 768            # of a task with one pass
-cdef Py_ssize_t LINE_BYTES = 1 << 19       # a line of one channel and row of outputs may have
+cdef Py_ssize_t MOST_BYTES = 4 << 20       # workspace of one thread; wider lines are for columns
 cdef Py_ssize_t MOST_FILTERS = 128         # of one task
 
 
@@ -64,18 +64,22 @@ cdef inline Py_ssize_t sums_length(const Implicit* s) noexcept nogil:
     return round_up(s.strip.rows * round_up(s.strip.width, 16) + 64, 32) + 16
 
 
-cdef inline size_t implicit_bytes(const Implicit* s, size_t itemsize) noexcept nogil:
+cdef inline Py_ssize_t implicit_bytes(const Implicit* s, size_t itemsize) noexcept nogil:
     # Workspace of each thread.
     return round_up((s.lines + s.factors + s.sums + 2 * MOST_FILTERS + s.panel) * itemsize, 64)
 
 
-cdef bint implicit_applies(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+cdef bint implicit_applies(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     cdef const Window* w = &conv.window
     cdef Implicit s
+    cdef ImplicitWeight weight
     if not CYCONV_PANELS or conv.direct or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PASS_TAPS:
         return False
-    s = implicit_sizes(conv, backward, itemsize)
-    return s.channel <= LINE_BYTES // <Py_ssize_t>itemsize
+    if which == BACKWARD_WEIGHT:
+        weight = implicit_weight_sizes(conv, itemsize)
+        return implicit_weight_bytes(&weight, itemsize) <= MOST_BYTES
+    s = implicit_sizes(conv, which == BACKWARD_INPUT, itemsize)
+    return implicit_bytes(&s, itemsize) <= MOST_BYTES
 
 
 cdef int implicit(const Conv* conv, bint backward, const floating* images, const floating* weight,

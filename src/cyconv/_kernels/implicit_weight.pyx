@@ -38,6 +38,11 @@ cdef ImplicitWeight implicit_weight_sizes(const Conv* conv, size_t itemsize) noe
     return s
 
 
+cdef inline Py_ssize_t implicit_weight_bytes(const ImplicitWeight* s, size_t itemsize) noexcept nogil:
+    # Workspace of each thread.
+    return round_up((s.lines + s.grads) * itemsize, 64)
+
+
 cdef int implicit_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
                                   floating* grad_weight) noexcept nogil:
     """Fill `grad_weight`, and return 1; 0 where a value is not finite, and the direct sum must decide; NO_MEMORY."""
@@ -45,7 +50,7 @@ cdef int implicit_backward_weight(const Conv* conv, const floating* grad_output,
     cdef Py_ssize_t tasks = conv.groups * s.blocks * s.splits, taps = conv.window.kernel_h * conv.window.kernel_w
     cdef Py_ssize_t t, c, k, bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
-    cdef size_t size = round_up((s.lines + s.grads) * sizeof(floating), 64)
+    cdef size_t size = implicit_weight_bytes(&s, sizeof(floating))
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size + s.partial * sizeof(floating))
     cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     cdef floating* partial = <floating*>(workspace + s.table + threads * size)

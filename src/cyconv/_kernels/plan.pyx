@@ -14,7 +14,7 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
     cdef size_t size = itemsize
     cdef int chosen = choose(&conv, c_algorithm(algorithm), step, size)
     cycles = {"im2col": im2col_cycles(&conv, size)}
-    if implicit_applies(&conv, backward, size):
+    if implicit_applies(&conv, step, size):
         cycles["implicit"] = implicit_cycles(&conv, step, size)
     if winograd_applies(&conv):
         cycles["winograd"] = winograd_cycles(&conv, step, size)
@@ -72,7 +72,7 @@ cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):
     cdef Py_ssize_t taps = s.channels * conv.window.kernel_h * conv.window.kernel_w
     return plan_of((min(DOT_FILTERS, conv.M), taps, s.positions), strips * s.blocks * ceil_div(conv.M, DOT_FILTERS), strips,
                    tasks, team_of(conv.threads, multiply_adds(conv), tasks), s.table + s.partial * itemsize,
-                   (s.lines + s.grads) * itemsize)
+                   implicit_weight_bytes(&s, itemsize))
 
 
 cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
