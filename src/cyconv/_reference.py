@@ -520,29 +520,30 @@ def conv2d_plan(
     pieces = -(-max(N, 1) // images.stop) * -(-H_out // rows.stop)
     m, n, k = C_out // groups, held * W_out, taps // groups
     gemm = {"forward": (m, n, k), "input": (k, n, m), "weight": (m, k, n)}[which]
-    return Plan(
-        algorithm="im2col",
-        cycles={},
-        gemm=gemm,
-        products=groups * pieces,
-        tiles=pieces,
-        tasks=1,
-        threads=1,
-        shared=0,
-        workspace=held * row_bytes,
-    )
+    return _serial_plan("im2col", gemm, groups * pieces, pieces, held * row_bytes)
 
 
 def matmul_plan(m: int, n: int, k: int, transpose_a: bool, transpose_b: bool, itemsize: int) -> Plan:
     """The plan of `matmul`: op(a) is (m, k), op(b) (k, n)."""
+    return _serial_plan("gemm", (m, n, k), 1)
+
+
+def _serial_plan(
+    algorithm: str,
+    gemm: tuple[int, int, int] | None = None,
+    products: int = 0,
+    tiles: int = 0,
+    workspace: int = 0,
+) -> Plan:
+    """A plan of one task, of which no cost model says anything."""
     return Plan(
-        algorithm="gemm",
+        algorithm=algorithm,
         cycles={},
-        gemm=(m, n, k),
-        products=1,
-        tiles=0,
+        gemm=gemm,
+        products=products,
+        tiles=tiles,
         tasks=1,
         threads=1,
         shared=0,
-        workspace=0,
+        workspace=workspace,
     )

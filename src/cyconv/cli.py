@@ -113,6 +113,7 @@ def default_of(name: str) -> str:
 
 
 def run_summary(options: argparse.Namespace) -> int:
+    """``cyconv summary``: a network of `cyconv.models`, built and printed; the exit status."""
     build = getattr(models, options.model)
     input_shape = options.input_shape or SUMMARY_MODELS[options.model]
     sized = "input_shape" in inspect.signature(build).parameters
@@ -128,6 +129,7 @@ def run_summary(options: argparse.Namespace) -> int:
 
 
 def run_info(options: argparse.Namespace) -> int:
+    """``cyconv info``: what `cyconv.show_config` prints; the exit status."""
     from cyconv._config import config_text
 
     print(config_text())

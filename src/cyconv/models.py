@@ -160,6 +160,7 @@ class _Maker:
         self.add(MaxPool2d(kernel_size, stride))
 
     def classifier(self, *features: int, dropout: float = 0.0) -> Sequential:
+        """The fully connected layers at the end, all but the last with ReLU; and the whole network."""
         self.add(Flatten())
         for out_features in features[:-1]:
             self.add(Linear(self.volume[0], out_features, **self.arrays))

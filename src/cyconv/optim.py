@@ -15,6 +15,8 @@ __all__ = ["SGD", "Adam", "AdamW"]
 
 
 class Model(Protocol):
+    """What an optimizer needs: arrays by name, filled in place."""
+
     @property
     def params(self) -> Mapping[str, AnyArray]: ...
     @property
