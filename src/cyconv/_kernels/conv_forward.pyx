@@ -96,13 +96,6 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
     restore_denormals(control)
 
 
-cdef inline void rectify(floating* values, Py_ssize_t count) noexcept nogil:
-    # max(0, value); NaN stays NaN
-    cdef Py_ssize_t i
-    for i in range(count):
-        values[i] = <floating>0 if values[i] <= 0 else values[i]
-
-
 cdef void finish_rows(floating* output, Py_ssize_t row_length, const floating* bias, bint relu, Py_ssize_t m,
                       Py_ssize_t P) noexcept nogil:
     """output[o, p] += bias[o], then max(0, that) with `relu`; bias may be NULL."""

@@ -27,6 +27,13 @@ cdef void relu_chunk(const floating* input, Py_ssize_t size, floating* output) n
         output[i] = <floating>0 if input[i] <= 0 else input[i]
 
 
+cdef inline void rectify(floating* values, Py_ssize_t count) noexcept nogil:
+    # relu_chunk in place, behind a product: one pointer, or the compiler would fear that two overlap
+    cdef Py_ssize_t i
+    for i in range(count):
+        values[i] = <floating>0 if values[i] <= 0 else values[i]
+
+
 def relu_backward(grad_output, output, grad_input):
     """grad_input = 0 where output <= 0, else grad_output."""
     if output.itemsize == sizeof(float):
