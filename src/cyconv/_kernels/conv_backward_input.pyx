@@ -18,6 +18,8 @@ cdef Tiling tile_backward_input(const Conv* conv, size_t itemsize) noexcept nogi
     divide(conv.H_in, ceil_div(wanted, max(1, tasks)), 4 * reach, &tiling.rows, &tiling.row_blocks)
     tiling.taps = min(tiling.taps, tiling.block * taps)
     tiling.columns = tiling.taps * tiling.images * tiling.positions
+    if conv.direct and not tiling.gathered:
+        tiling.columns = 0
     if tiling.gathered:
         tiling.buffer = conv.M * tiling.images * tiling.positions
     return tiling
@@ -84,12 +86,13 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
     cdef Py_ssize_t images = min(tiling.images, conv.N - n0)
     cdef Py_ssize_t plane = conv.H_in * conv.W_in
     cdef Py_ssize_t l_start, l_stop, l0, positions, P, k0, k, n, c, ldb
+    cdef bint in_place = tiling.columns == 0  # the columns are grad_input
     cdef floating* image = grad_input + (n0 * conv.C_in + g * conv.C) * plane
     cdef const floating* b
     # output rows whose windows touch the input rows y0..y1
     l_start = first_row(window, y0) * conv.W_out
     l_stop = past_inside(-window.pad_top, window.stride_h, y1, conv.H_out) * conv.W_out
-    for n in range(images):
+    for n in range(0 if in_place else images):
         for c in range(c0, c1):
             memset(image + (n * conv.C_in + c) * plane + y0 * conv.W_in, 0,
                    (y1 - y0) * conv.W_in * sizeof(floating))
@@ -103,9 +106,10 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
         while k0 < c1 * kernel:
             k = min(tiling.taps, c1 * kernel - k0)
             # (k, P) = (M, k)^T . (M, P)
-            gemm(True, False, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb, False, workspace, P,
+            gemm(True, False, k, P, conv.M, weight + g * conv.M * conv.K + k0, conv.K, b, ldb, False,
+                 image + k0 * plane + l0 if in_place else workspace, plane if in_place else P,
                  workspace + tiling.columns + tiling.buffer)
-            for n in range(images):
+            for n in range(0 if in_place else images):
                 col2im_tile(workspace + n * positions, P, conv.H_in, conv.W_in, conv.W_out, window,
                             k0, k0 + k, l0, l0 + positions, y0, y1, image + n * conv.C_in * plane)
             k0 += k

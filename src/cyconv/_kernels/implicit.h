@@ -109,7 +109,7 @@ static void PANEL(line_product)(const REAL *packed, const REAL *line, const ptrd
 static void PANEL(pack_filters)(const REAL *weight, ptrdiff_t row_length, ptrdiff_t filters, ptrdiff_t taps, REAL *packed)
 {
     for (ptrdiff_t i = 0; i < filters; i += ROWS)
-        PANEL(pack)(weight + i * row_length, row_length, 0, (int)(filters - i < ROWS ? filters - i : ROWS), taps,
+        PANEL(pack_rows)(weight + i * row_length, row_length, (int)(filters - i < ROWS ? filters - i : ROWS), taps,
                     packed + i * taps);
 }
 

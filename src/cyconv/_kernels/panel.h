@@ -20,7 +20,7 @@ CYCONV_INLINE void PANEL(block)(
     for (ptrdiff_t p = 0; p < k; p++) {
         PANEL(vector) row[3];
         for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(b + v * LANES);
-        if (direct && p % 16 == 0)
+        if (direct && p % (ptrdiff_t)(64 / sizeof(REAL)) == 0)
             for (int i = 0; i < ROWS; i++) cyconv_prefetch(a + (ROWS + i) * a_length, 1);
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
@@ -39,24 +39,21 @@ CYCONV_INLINE void PANEL(block)(
     }
 }
 
-/* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3. */
+/* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3. A is packed where a_length is 0; else
+   its ROWS rows are read where they lie, a_length apart. */
 static void PANEL(product)(
-    const REAL *a, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
-    int vectors)
-{
-    if (vectors == 3) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 3, 0);
-    else if (vectors == 2) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 2, 0);
-    else PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 1, 0);
-}
-
-/* The same of ROWS rows of A where they lie, a_length apart. */
-static void PANEL(direct_product)(
-    const REAL *a, ptrdiff_t a_length, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc,
+    const REAL *a, ptrdiff_t a_length, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows,
     int accumulate, int vectors)
 {
-    if (vectors == 3) PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 3, 1);
-    else if (vectors == 2) PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 2, 1);
-    else PANEL(block)(a, a_length, b, width, k, c, ldc, ROWS, accumulate, 1, 1);
+    if (a_length) {
+        if (vectors == 3) PANEL(block)(a, a_length, b, width, k, c, ldc, rows, accumulate, 3, 1);
+        else if (vectors == 2) PANEL(block)(a, a_length, b, width, k, c, ldc, rows, accumulate, 2, 1);
+        else PANEL(block)(a, a_length, b, width, k, c, ldc, rows, accumulate, 1, 1);
+    } else {
+        if (vectors == 3) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 3, 0);
+        else if (vectors == 2) PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 2, 0);
+        else PANEL(block)(a, 0, b, width, k, c, ldc, rows, accumulate, 1, 0);
+    }
 }
 
 /* The perfect shuffle of `count` vectors: the elements of the first half alternate with those of the second.
@@ -83,27 +80,39 @@ CYCONV_INLINE void PANEL(load_transposed)(const REAL *in, ptrdiff_t stride,
     for (int half = 1; half < count; half *= 2) PANEL(shuffle)(v, count);
 }
 
-/* packed[p][i] = A[i][p] of `rows` rows (zeros below), or of A stored transposed. */
-static void PANEL(pack)(const REAL *a, ptrdiff_t lda, int transposed, int rows, ptrdiff_t k, REAL *packed)
+/* packed[p][i] = A[i][p] of `rows` rows (zeros below). */
+static void PANEL(pack_rows)(const REAL *a, ptrdiff_t lda, int rows, ptrdiff_t k, REAL *packed)
 {
     ptrdiff_t p = 0;
-    if (transposed) {
-        for (; p < k; p++, a += lda, packed += ROWS)
-            if (rows == ROWS)
-                for (int i = 0; i < ROWS; i++) packed[i] = a[i];
-            else
-                for (int i = 0; i < ROWS; i++) packed[i] = i < rows ? a[i] : 0;
-        return;
-    }
     if (rows == ROWS)
         for (; p + LANES <= k; p += LANES) {
             PANEL(vector) v[ROWS];
-            for (int i = 0; i < ROWS; i++) cyconv_prefetch(a + (ROWS + i) * lda + p, 1); /* the next panel */
             PANEL(load_transposed)(a + p, lda, v, ROWS);
             for (int i = 0; i < ROWS; i++) *(PANEL(memory) *)(packed + p * ROWS + i * LANES) = v[i];
         }
     for (; p < k; p++)
         for (int i = 0; i < ROWS; i++) packed[p * ROWS + i] = i < rows ? a[i * lda + p] : 0;
+}
+
+/* The panels of `rows` rows of A that is stored transposed, RUN_STEP elements apart: its memory is read in runs. */
+static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t k, REAL *packed)
+{
+    const ptrdiff_t whole = rows / ROWS * ROWS;
+    for (ptrdiff_t p = 0; p < k; p++, a += lda, packed += ROWS) {
+        REAL *panel = packed;
+        cyconv_prefetch(a + 4 * lda, rows * sizeof(REAL));
+        for (ptrdiff_t r = 0; r < whole; r += ROWS, panel += RUN_STEP)
+            for (int i = 0; i < ROWS; i++) panel[i] = a[r + i];
+        if (whole < rows)
+            for (int i = 0; i < ROWS; i++) panel[i] = whole + i < rows ? a[whole + i] : 0;
+    }
+}
+
+/* Columns of the next panel of B, where `rest` are left: 3 * LANES, but no lone vector at the end. */
+CYCONV_INLINE ptrdiff_t PANEL(panel_columns)(ptrdiff_t rest)
+{
+    if (rest > 3 * LANES && rest <= 4 * LANES) return 2 * LANES;
+    return rest < 3 * LANES ? rest : 3 * LANES;
 }
 
 /* packed[p][j] = B[p][j] of `columns` columns, at most 3 * LANES (zeros up to a whole vector), or of B stored
@@ -114,13 +123,8 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
     const ptrdiff_t width = 3 * LANES, whole = columns / LANES * LANES, rest = columns - whole;
     if (!transposed) {
         for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
-            cyconv_prefetch(b + width, width * sizeof(REAL)); /* the next panel: rows may lie in as many pages */
-            if (columns == width)
-                for (int v = 0; v < 3; v++) *(PANEL(memory) *)(packed + v * LANES) = *(const PANEL(memory) *)(b + v * LANES);
-            else {
-                memcpy(packed, b, columns * sizeof(REAL));
-                memset(packed + columns, 0, (width - columns) * sizeof(REAL));
-            }
+            memcpy(packed, b, columns * sizeof(REAL));
+            memset(packed + columns, 0, (width - columns) * sizeof(REAL));
         }
         return;
     }
@@ -138,52 +142,83 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
             for (ptrdiff_t l = 0; l < LANES; l++) packed[p * width + whole + l] = l < rest ? b[(whole + l) * ldb + p] : 0;
 }
 
+/* The panels of `columns` columns of B, one after another: whole ones row by row, in runs of memory. With `in_place`
+   only the last, if it has no whole vectors. */
+static void PANEL(pack_panels)(const REAL *b, ptrdiff_t ldb, int transposed, int in_place, ptrdiff_t columns, ptrdiff_t k,
+                               REAL *packed)
+{
+    const ptrdiff_t width = 3 * LANES;
+    ptrdiff_t whole = 0, step;
+    while (!transposed && columns - whole >= width && (step = PANEL(panel_columns)(columns - whole)) == width) whole += step;
+    for (ptrdiff_t p = 0; p < k && !in_place; p++) {
+        REAL *panel = packed + p * width;
+        for (const REAL *from = b + p * ldb; from < b + p * ldb + whole; from += width, panel += width * k)
+            for (int v = 0; v < 3; v++)
+                *(PANEL(memory) *)(panel + v * LANES) = *(const PANEL(memory) *)(from + v * LANES);
+    }
+    if (!in_place) packed += whole * k;
+    for (ptrdiff_t j = whole; j < columns; j += step) {
+        step = PANEL(panel_columns)(columns - j);
+        if (in_place && step % LANES == 0) continue;
+        PANEL(pack_columns)(b + j * (transposed ? ldb : 1), ldb, transposed, step, k, packed);
+        packed += width * k;
+    }
+}
+
+/* ROWS rows of C (or fewer, `rows`) := A B, or C + A B, for `columns` columns, panel by panel; A as product has it.
+   Panels of B are packed; unless b is NULL only the last, if it has no whole vectors, and the others lie there. */
+static void PANEL(row_of_products)(const REAL *a, ptrdiff_t a_length, const REAL *packed_b, const REAL *b, ptrdiff_t ldb,
+                                   ptrdiff_t columns, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
+                                   REAL *sums)
+{
+    const ptrdiff_t width = 3 * LANES;
+    for (ptrdiff_t step; columns > 0; columns -= step, c += step) {
+        step = PANEL(panel_columns)(columns);
+        const int vectors = (int)((step + LANES - 1) / LANES), partial = step % LANES != 0;
+        const int lies = b != NULL && !partial;
+        PANEL(product)(a, a_length, lies ? b : packed_b, lies ? ldb : width, k, partial ? sums : c, partial ? width : ldc,
+                       rows, accumulate && !partial, vectors);
+        for (int r = 0; r < rows && partial; r++)
+            for (ptrdiff_t l = 0; l < step; l++)
+                c[r * ldc + l] = accumulate ? c[r * ldc + l] + sums[r * width + l] : sums[r * width + l];
+        if (b == NULL) packed_b += width * k;
+        else b += step;
+    }
+}
+
 /* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
    (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
 
-   A panel of B, 3 * LANES columns, is read by every panel of A while in the L1 cache; the panels of A, GEMM_ROWS
-   rows, lie in the L2 cache. Each element of C is one sum over p in order, in steps of PANEL_DEPTH: the same bits
-   however C is divided. */
+   GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, ROWS at once: those stay in the L1 cache,
+   where they lie, for all panels. C is written in order. Each of its elements is one sum over p in order, in steps of
+   PANEL_DEPTH: the same bits however C is divided. */
 static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)
 {
-    const ptrdiff_t width = 3 * LANES;
-    REAL *packed_a = scratch, *packed_b = packed_a + GEMM_ROWS * PANEL_DEPTH, *sums = packed_b + width * PANEL_DEPTH;
+    const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
+    REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP, *packed_b = sums + ROWS * width;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
-    const int few = !transposed_a && n <= 2 * width; /* columns: A is read too seldom to be worth packing */
+    const int in_place = !transposed_b && m <= 2 * ROWS; /* few rows read B as fast where it lies */
     for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
         const ptrdiff_t depth = k - p < most ? k - p : most;
-        for (ptrdiff_t i0 = 0; i0 < m; i0 += GEMM_ROWS) {
-            const ptrdiff_t block = m - i0 < GEMM_ROWS ? m - i0 : GEMM_ROWS;
-            for (ptrdiff_t j = 0, columns; j < n; j += columns) {
-                columns = n - j < width ? n - j : n - j > width && n - j <= 4 * LANES ? 2 * LANES : width; /* no lone vector */
-                const int vectors = (int)((columns + LANES - 1) / LANES), partial = columns % LANES != 0;
-                const REAL *panel = transposed_b ? b + j * ldb + p : b + p * ldb + j;
-                ptrdiff_t step = ldb;
-                if (transposed_b || partial || block > 2 * ROWS) { /* few rows read B as fast where it lies */
-                    PANEL(pack_columns)(panel, ldb, transposed_b, columns, depth, packed_b);
-                    panel = packed_b;
-                    step = width;
-                }
-                for (ptrdiff_t i = i0; i < i0 + block; i += ROWS) {
-                    const int rows = (int)(m - i < ROWS ? m - i : ROWS);
-                    const REAL *factors = a + (transposed_a ? p * lda + i : i * lda + p);
-                    REAL *panel_a = packed_a + (i - i0) * PANEL_DEPTH, *target = partial ? sums : c + i * ldc + j;
-                    const ptrdiff_t length = partial ? width : ldc;
-                    if (few && rows == ROWS)
-                        PANEL(direct_product)(factors, lda, panel, step, depth, target, length, accumulate && !partial, vectors);
-                    else {
-                        if (j == 0) /* just before its first use: products go on while it is fetched from memory */
-                            PANEL(pack)(factors, lda, transposed_a, rows, depth, panel_a);
-                        PANEL(product)(panel_a, panel, step, depth, target, length, rows, accumulate && !partial, vectors);
-                    }
-                    if (!partial) continue;
-                    target = c + i * ldc + j;
-                    for (int r = 0; r < rows; r++)
-                        for (ptrdiff_t l = 0; l < columns; l++)
-                            target[r * ldc + l] = accumulate ? target[r * ldc + l] + sums[r * width + l] : sums[r * width + l];
-                }
+        for (ptrdiff_t j = 0, columns; j < n; j += columns) {
+            columns = n - j <= most_columns + LANES ? n - j : most_columns;
+            const REAL *right = transposed_b ? b + j * ldb + p : b + p * ldb + j;
+            PANEL(pack_panels)(right, ldb, transposed_b, in_place, columns, depth, packed_b);
+            for (ptrdiff_t i = 0; i < m; i += ROWS) {
+                const int rows = (int)(m - i < ROWS ? m - i : ROWS);
+                const REAL *left = transposed_a ? a + p * lda + i : a + i * lda + p;
+                ptrdiff_t length = 0; /* packed */
+                if (!transposed_a && rows == ROWS) length = lda;
+                else if (!transposed_a) PANEL(pack_rows)(left, lda, rows, depth, packed_a);
+                else if (i % PANEL_RUN == 0)
+                    PANEL(pack_runs)(left, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, depth, packed_a);
+                if (length == 0) left = packed_a + (transposed_a ? i % PANEL_RUN / ROWS * RUN_STEP : 0);
+                for (int r = 0; r < ROWS; r++) /* the next rows of C */
+                    cyconv_prefetch_write(c + (i + ROWS + r) * ldc + j, columns * sizeof(REAL));
+                PANEL(row_of_products)(left, length, packed_b, in_place ? right : NULL, ldb, columns, depth, c + i * ldc + j,
+                                       ldc, rows, accumulate, sums);
             }
         }
     }

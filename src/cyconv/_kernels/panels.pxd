@@ -11,9 +11,9 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    void cyconv_float_product(const float*, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
+    void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
-    void cyconv_double_product(const double*, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
+    void cyconv_double_product(const double*, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
                                int, int, int) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
@@ -76,9 +76,9 @@ cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t 
                                Py_ssize_t ldc, int rows, bint accumulate, int vectors) noexcept nogil:
     # C (rows, vectors*LANES) := A (rows, k) B (k, vectors*LANES), or C + A B; A packed by columns of ROWS.
     if floating is float:
-        cyconv_float_product(a, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_float_product(a, 0, b, width, k, c, ldc, rows, accumulate, vectors)
     else:
-        cyconv_double_product(a, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_double_product(a, 0, b, width, k, c, ldc, rows, accumulate, vectors)
 
 
 cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,

@@ -13,6 +13,14 @@ static void cyconv_prefetch(const void *memory, ptrdiff_t bytes)
 #endif
 }
 
+/* The same of what will soon be written. */
+static void cyconv_prefetch_write(const void *memory, ptrdiff_t bytes)
+{
+#if defined(__GNUC__)
+    for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)memory + i, 1);
+#endif
+}
+
 /* Copies that go past the caches: a line that is written whole need not be read first, which is a third of the traffic
    of a copy, and half of that of a plain write. Only for arrays that no cache holds until they are read. */
 #define CYCONV_STREAM_BYTES ((size_t)32 << 20) /* arrays from here on are streamed: about a last-level cache */

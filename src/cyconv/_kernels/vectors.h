@@ -41,9 +41,11 @@
 #endif
 #endif
 
-#define PANEL_DEPTH 256 /* of one product: a packed panel of B, 3 * LANES columns, stays in the L1 cache */
-#define GEMM_ROWS 128   /* rows of A that are packed at once; a multiple of ROWS */
-#define PANEL_SCRATCH(lanes) (GEMM_ROWS * PANEL_DEPTH + 3 * (lanes) * (PANEL_DEPTH + ROWS))
+#define PANEL_DEPTH 384 /* products that are added up in registers */
+#define GEMM_PANELS 8   /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
+#define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of ROWS */
+#define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
+#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + ROWS))
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 

@@ -154,10 +154,10 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
 {
     const ptrdiff_t taps = r * r;
     if (weight_in == taps) /* the taps of neighbouring channels are neighbours */
-        PANEL(pack)(weight, weight_out, 0, filters, channels * taps, packed);
+        PANEL(pack_rows)(weight, weight_out, filters, channels * taps, packed);
     else
         for (ptrdiff_t c = 0; c < channels; c++)
-            PANEL(pack)(weight + c * weight_in, weight_out, 0, filters, taps, packed + c * taps * ROWS);
+            PANEL(pack_rows)(weight + c * weight_in, weight_out, filters, taps, packed + c * taps * ROWS);
     for (ptrdiff_t c = 0; c < channels; c++) {
         PANEL(filters) g[5], half[6][5], u[6];
         const REAL *tap = packed + c * taps * ROWS;
