@@ -3,7 +3,7 @@
 # Most rows and columns of the output that one task makes: whole panels of gemm. Each element is one sum in one
 # order, however the output is divided.
 cdef Py_ssize_t MATMUL_ROWS = 1024
-cdef Py_ssize_t MATMUL_COLUMNS = 192
+cdef Py_ssize_t MATMUL_COLUMNS = 288
 # Packing a matrix does not pay for so few rows, or columns, of the other.
 cdef Py_ssize_t FEW_ROWS = 32
 cdef Py_ssize_t FEW_LANES = 2

@@ -199,7 +199,8 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
     const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
     REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP, *packed_b = sums + ROWS * width;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
-    const int in_place = !transposed_b && m <= 2 * ROWS; /* few rows read B as fast where it lies */
+    /* few rows read B as fast where it lies, if that is near */
+    const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
     for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
         const ptrdiff_t depth = k - p < most ? k - p : most;
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {

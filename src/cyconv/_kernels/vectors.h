@@ -41,10 +41,11 @@
 #endif
 #endif
 
-#define PANEL_DEPTH 384 /* products that are added up in registers */
-#define GEMM_PANELS 8   /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
+#define PANEL_DEPTH 256 /* products that are added up in registers */
+#define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
 #define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of ROWS */
 #define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
+#define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
 #define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + ROWS))
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
