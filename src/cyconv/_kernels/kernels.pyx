@@ -33,8 +33,8 @@ from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
 include "door.pyx"
-include "im2col.pyx"
 include "conv.pyx"
+include "im2col.pyx"
 include "conv_forward.pyx"
 include "conv_backward_input.pyx"
 include "conv_backward_weight.pyx"

@@ -85,14 +85,6 @@ cdef int check_memory(int status) except -1:
     return 0
 
 
-cdef char* acquire(size_t bytes) except NULL:
-    """cyconv_acquire, for those that hold the GIL."""
-    cdef char* memory = <char*>cyconv_acquire(bytes)
-    if memory == NULL:
-        check_memory(NO_MEMORY)
-    return memory
-
-
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return (a + b - 1) // b
 
