@@ -62,6 +62,7 @@ cdef int plane_sizes(const capi.Geometry* given, capi.Geometry* g, Conv* conv) n
         return capi.NO_FIT
     if times(times(times(times(max(g.N, 1), g.C_in), conv.H_out), conv.W_out), 8) == PY_SSIZE_T_MAX:
         return capi.TOO_LARGE
+    conv.L = conv.H_out * conv.W_out
     return capi.OK
 
 

@@ -22,7 +22,7 @@ cdef int chunk_team(Py_ssize_t size, double work):
 
 cdef void relu_chunks(const floating* input, Py_ssize_t size, floating* output, int threads) noexcept nogil:
     cdef Py_ssize_t t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         relu_chunk(input, size, output)
     else:
         for t in prange(ceil_div(size, CHUNK), num_threads=threads):
@@ -58,7 +58,7 @@ def relu_backward(grad_output, output, grad_input):
 cdef void relu_backward_chunks(const floating* grad_output, const floating* output, Py_ssize_t size,
                                floating* grad_input, int threads) noexcept nogil:
     cdef Py_ssize_t t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         relu_backward_chunk(grad_output, output, size, grad_input)
     else:
         for t in prange(ceil_div(size, CHUNK), num_threads=threads):
@@ -104,7 +104,7 @@ def dropout(input, seed, p, output):
 cdef void dropout_chunks(const floating* input, Py_ssize_t size, uint64_t seed, uint32_t least, floating scale,
                          floating* output, int threads) noexcept nogil:
     cdef Py_ssize_t t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         dropout_chunk(input, 0, size, seed, least, scale, output)
     else:
         for t in prange(ceil_div(size, CHUNK), num_threads=threads):

@@ -140,7 +140,7 @@ def im2col(input, window, columns):
     """columns[n, (c, i, j), (y, x)] = the padded image n, channel c, under tap (i, j) of window (y, x)."""
     cdef Array x = array_in(input)     # (N, C, H_in, W_in)
     cdef Array y = array_out(columns)  # (N, C*kernel_h*kernel_w, H_out*W_out)
-    cdef Conv conv = columns_sizes(x.shape, c_window(window))
+    cdef Conv conv = columns_sizes(x.shape, y.shape[2], c_window(window))
     with nogil:
         if x.itemsize == sizeof(float):
             im2col_planes[float](&conv, <float*>x.data, <float*>y.data)
@@ -148,28 +148,20 @@ def im2col(input, window, columns):
             im2col_planes[double](&conv, <double*>x.data, <double*>y.data)
 
 
-cdef Conv columns_sizes(const Py_ssize_t* image, Window window) except *:
-    """Sizes from the image's alone: of H_out and W_out im2col is given only the product."""
+cdef Conv columns_sizes(const Py_ssize_t* image, Py_ssize_t L, Window window) except *:
+    """Sizes from the image's and L = H_out*W_out, which is all that columns tell."""
+    cdef Py_ssize_t room = image[3] + window.pad_left + window.pad_right - window.dilation_w * (window.kernel_w - 1) - 1
     cdef Py_ssize_t[4] output
     output[0], output[1] = image[0], image[1]
-    output[2] = window_count(image[2], window.pad_top + window.pad_bottom, window.kernel_h, window.dilation_h,
-                             window.stride_h)
-    output[3] = window_count(image[3], window.pad_left + window.pad_right, window.kernel_w, window.dilation_w,
-                             window.stride_w)
+    output[3] = max(1, room // window.stride_w + 1)  # the formula of cyconv._window
+    output[2] = L // output[3]
     return conv_sizes(image, output, window, 1)
-
-
-cdef inline Py_ssize_t window_count(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t kernel,
-                                    Py_ssize_t dilation, Py_ssize_t stride) noexcept nogil:
-    """How many windows fit: the formula of cyconv._window."""
-    return (size + padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 cdef void im2col_planes(const Conv* conv, const floating* input, floating* columns) noexcept nogil:
     cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t L = conv.H_out * conv.W_out
-    cdef int threads = team_of(conv.threads, <double>planes * taps * L, planes), t
-    if threads == 1:  # a team of one costs half a microsecond
+    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    if threads == 1:
         im2col_part(conv, 0, planes, input, columns)
     else:
         for t in prange(threads, num_threads=threads):
@@ -179,16 +171,16 @@ cdef void im2col_planes(const Conv* conv, const floating* input, floating* colum
 cdef void im2col_part(const Conv* conv, Py_ssize_t first, Py_ssize_t past, const floating* input,
                       floating* columns) noexcept nogil:
     """The columns of the planes first..past."""
-    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, L = conv.H_out * conv.W_out
-    im2col_tile(input, conv.H_in, conv.W_in, conv.W_out, &conv.window, first * taps, past * taps, 0, L,
-                columns + first * taps * L, L)
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
+    im2col_tile(input, conv.H_in, conv.W_in, conv.W_out, &conv.window, first * taps, past * taps, 0, conv.L,
+                columns + first * taps * conv.L, conv.L)
 
 
 def col2im(columns, window, output):
     """output = the adjoint of im2col: every column added back to the pixels that it came from."""
     cdef Array x = array_in(columns)  # (N, C*kernel_h*kernel_w, H_out*W_out)
     cdef Array y = array_out(output)  # (N, C, H, W)
-    cdef Conv conv = columns_sizes(y.shape, c_window(window))
+    cdef Conv conv = columns_sizes(y.shape, x.shape[2], c_window(window))
     with nogil:
         if x.itemsize == sizeof(float):
             col2im_planes[float](&conv, <float*>x.data, <float*>y.data)
@@ -198,9 +190,8 @@ def col2im(columns, window, output):
 
 cdef void col2im_planes(const Conv* conv, const floating* columns, floating* output) noexcept nogil:
     cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t L = conv.H_out * conv.W_out
-    cdef int threads = team_of(conv.threads, <double>planes * taps * L, planes), t
-    if threads == 1:  # a team of one costs half a microsecond
+    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    if threads == 1:
         col2im_part(conv, 0, planes, columns, output)
     else:
         for t in prange(threads, num_threads=threads):
@@ -211,7 +202,7 @@ cdef void col2im_part(const Conv* conv, Py_ssize_t first, Py_ssize_t past, const
                       floating* output) noexcept nogil:
     """The planes first..past."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t H = conv.H_in, W = conv.W_in, L = conv.H_out * conv.W_out, p
+    cdef Py_ssize_t H = conv.H_in, W = conv.W_in, L = conv.L, p
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
     for p in range(first, past):
         memset(output + p * H * W, 0, H * W * sizeof(floating))

@@ -71,7 +71,7 @@ cdef int sum_blocks(const Blocks* s, const floating* input, floating* total) noe
     cdef double* sums = <double*>cyconv_acquire(s.parts * s.C * sizeof(double))
     if sums == NULL:
         return NO_MEMORY
-    if s.tasks == 1:  # a team of one costs half a microsecond
+    if s.tasks == 1:
         sum_block(s, 0, input, sums)
     else:
         for t in prange(s.tasks, num_threads=s.threads):
@@ -133,7 +133,7 @@ cdef int norm_statistics(const Blocks* s, const floating* input, floating* mean,
     if means == NULL:
         return NO_MEMORY
     cdef double* squares = means + s.parts * s.C
-    if s.tasks == 1:  # a team of one costs half a microsecond
+    if s.tasks == 1:
         statistics_block(s, 0, input, means, squares)
     else:
         for t in prange(s.tasks, num_threads=s.threads):
@@ -224,7 +224,7 @@ def batch_norm_forward(input, mean, scale, bias, output):
 cdef void norm_forward(const Blocks* s, const floating* input, const floating* mean, const floating* scale,
                        const floating* bias, floating* output) noexcept nogil:
     cdef Py_ssize_t t
-    if s.tasks == 1:  # a team of one costs half a microsecond
+    if s.tasks == 1:
         norm_block(s, 0, input, mean, scale, bias, output)
     else:
         for t in prange(s.tasks, num_threads=s.threads):
@@ -287,11 +287,15 @@ cdef int norm_backward(const Blocks* s, const floating* grad_output, const float
                        floating* grad_bias) noexcept nogil:
     """0, or NO_MEMORY. `grad_input` may be NULL."""
     cdef Py_ssize_t c, t
+    if s.parts == 0:  # no images
+        memset(grad_weight, 0, s.C * sizeof(floating))
+        memset(grad_bias, 0, s.C * sizeof(floating))
+        return 0
     cdef double* sums = <double*>cyconv_acquire(2 * s.parts * s.C * sizeof(double))
     if sums == NULL:
         return NO_MEMORY
     cdef double* products = sums + s.parts * s.C
-    if s.tasks == 1:  # a team of one costs half a microsecond
+    if s.tasks == 1:
         products_block(s, 0, grad_output, input, mean, sums, products)
     else:
         for t in prange(s.tasks, num_threads=s.threads):
@@ -318,10 +322,9 @@ cdef void channel_gradients(const Blocks* s, Py_ssize_t c, floating inverse, dou
         product += products[p * s.C + c]
     grad_bias[c] = <floating>sum
     grad_weight[c] = <floating>(product * inverse)
-    if s.parts > 0:
-        # from here on the first part's place holds what is taken off: grad_bias / count, and the factor of x - mean
-        sums[c] = sum / count
-        products[c] = product * inverse * inverse / count
+    # from here on the first part's place holds what is taken off: grad_bias / count, and the factor of x - mean
+    sums[c] = sum / count
+    products[c] = product * inverse * inverse / count
 
 
 cdef void products_block(const Blocks* s, Py_ssize_t task, const floating* grad_output, const floating* input,

@@ -26,7 +26,7 @@ cdef void max_planes(const Conv* pool, const floating* input, floating* output, 
     """`indices` may be NULL."""
     cdef Py_ssize_t planes = pool.N * pool.C_in
     cdef int threads = pool_team(pool), t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         max_part(pool, 0, planes, input, output, indices)
     else:
         for t in prange(threads, num_threads=threads):
@@ -35,17 +35,16 @@ cdef void max_planes(const Conv* pool, const floating* input, floating* output, 
 
 cdef int pool_team(const Conv* pool) noexcept nogil:
     cdef Py_ssize_t planes = pool.N * pool.C_in
-    return team_of(pool.threads, <double>planes * pool.H_out * pool.W_out * pool.window.kernel_h * pool.window.kernel_w,
-                   planes)
+    return team_of(pool.threads, <double>planes * pool.L * pool.window.kernel_h * pool.window.kernel_w, planes)
 
 
 cdef void max_part(const Conv* pool, Py_ssize_t first, Py_ssize_t past, const floating* input, floating* output,
                    long long* indices) noexcept nogil:
     """The planes first..past."""
-    cdef Py_ssize_t L = pool.H_out * pool.W_out, p
+    cdef Py_ssize_t p
     for p in range(first, past):
         max_plane(input + p * pool.H_in * pool.W_in, pool.H_in, pool.W_in, &pool.window, pool.H_out, pool.W_out,
-                  output + p * L, indices + p * L if indices != NULL else NULL)
+                  output + p * pool.L, indices + p * pool.L if indices != NULL else NULL)
 
 
 cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept nogil:
@@ -79,7 +78,7 @@ cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long
     cdef int t
     threads = team_of(threads, <double>planes * size_in * 10, planes)
     buffers = plane_buffers(planes, size_in * sizeof(floating), threads)
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         outside = max_backward_part(0, planes, grad_output, indices, size_out, grad_input, size_in, buffers)
     else:
         for t in prange(threads, num_threads=threads):
@@ -154,7 +153,7 @@ def avg_pool2d_forward(input, window, count_include_pad, output):
 cdef void avg_planes(const Conv* pool, bint count_include_pad, const floating* input, floating* output) noexcept nogil:
     cdef Py_ssize_t planes = pool.N * pool.C_in
     cdef int threads = pool_team(pool), t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         avg_part(pool, count_include_pad, 0, planes, input, output)
     else:
         for t in prange(threads, num_threads=threads):
@@ -168,7 +167,7 @@ cdef void avg_part(const Conv* pool, bint count_include_pad, Py_ssize_t first, P
     cdef Py_ssize_t p
     for p in range(first, past):
         avg_plane(input + p * pool.H_in * pool.W_in, pool.H_in, pool.W_in, &pool.window, count_include_pad, pool.H_out,
-                  pool.W_out, output + p * pool.H_out * pool.W_out)
+                  pool.W_out, output + p * pool.L)
     restore_denormals(control)
 
 
@@ -217,7 +216,7 @@ cdef void avg_backward_planes(const Conv* pool, bint count_include_pad, const fl
     cdef Py_ssize_t planes = pool.N * pool.C_in
     cdef int threads = pool_team(pool), t
     cdef char* buffers = plane_buffers(planes, pool.H_in * pool.W_in * sizeof(floating), threads)
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         avg_backward_part(pool, count_include_pad, 0, planes, grad_output, grad_input, buffers)
     else:
         for t in prange(threads, num_threads=threads):
@@ -232,7 +231,7 @@ cdef void avg_backward_part(const Conv* pool, bint count_include_pad, Py_ssize_t
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t p
     for p in range(first, past):
-        avg_backward_plane(grad_output + p * pool.H_out * pool.W_out, pool.H_out, pool.W_out, &pool.window,
+        avg_backward_plane(grad_output + p * pool.L, pool.H_out, pool.W_out, &pool.window,
                            count_include_pad, pool.H_in, pool.W_in, grad_input + p * pool.H_in * pool.W_in, buffer)
     restore_denormals(control)
 

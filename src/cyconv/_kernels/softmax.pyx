@@ -27,7 +27,7 @@ cdef void softmax_rows(Py_ssize_t N, Py_ssize_t K, const floating* logits, const
     cdef Py_ssize_t rows = max(1, CHUNK // 8 // max(1, K))  # of one task: an exponential is dearer than a product
     cdef Py_ssize_t tasks = ceil_div(N, rows), t
     threads = team_of(threads, <double>N * K * 10, tasks)
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         softmax_block(0, N, N, K, logits, classes, probabilities, losses, grad_logits)
     else:
         for t in prange(tasks, num_threads=threads):

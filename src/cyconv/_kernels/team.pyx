@@ -57,7 +57,8 @@ cdef products_guard():
     return NO_GUARD if CYCONV_PANELS else BLAS_GUARD
 
 
-# Waking a team costs some microseconds: a thread must have at least this much to do.
+# Waking a team costs some microseconds: a thread must have at least this much to do. Even a team of
+# one costs half a microsecond, so where one thread results the work is called without a region.
 
 cdef double WORK_PER_THREAD = 100_000
 

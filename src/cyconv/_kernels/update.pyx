@@ -22,7 +22,7 @@ cdef void sgd_chunks(Py_ssize_t size, floating* param, const floating* grad, flo
                      floating momentum, bint nesterov, floating weight_decay, int threads) noexcept nogil:
     """`velocity` may be NULL."""
     cdef Py_ssize_t t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         sgd_chunk(0, size, param, grad, velocity, lr, momentum, nesterov, weight_decay)
     else:
         for t in prange(ceil_div(size, CHUNK), num_threads=threads):
@@ -71,7 +71,7 @@ cdef void adam_chunks(Py_ssize_t size, floating* param, const floating* grad, fl
                       floating beta1, floating rest1, floating beta2, floating rest2, floating step_size,
                       floating root, floating eps, floating shrink, floating weight_decay, int threads) noexcept nogil:
     cdef Py_ssize_t t
-    if threads == 1:  # a team of one costs half a microsecond
+    if threads == 1:
         adam_chunk(0, size, param, grad, first, second, beta1, rest1, beta2, rest2, step_size, root, eps, shrink,
                    weight_decay)
     else:
