@@ -94,7 +94,9 @@ def padding(function: str, value: Any) -> tuple[int, int, int, int]:
 
 def flag(function: str, name: str, value: object) -> bool:
     """`value` as a bool."""
-    if isinstance(value, (bool, np.bool_)):
+    if type(value) is bool:
+        return value
+    if isinstance(value, np.bool_):
         return bool(value)
     raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__} ({value!r})")
 
