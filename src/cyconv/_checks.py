@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 FLOATS = (np.float32, np.float64)
-FLOAT32, FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+FLOAT32, FLOAT64, INT64 = np.dtype(np.float32), np.dtype(np.float64), np.dtype(np.int64)
 BEHAVED = 0x0001 | 0x0100  # NPY_ARRAY_C_CONTIGUOUS | NPY_ARRAY_ALIGNED
 # The kernels keep sizes in Py_ssize_t and products of two of these parameters must fit as well.
 LARGEST = 2**31 - 1
@@ -94,7 +94,9 @@ def padding(function: str, value: Any) -> tuple[int, int, int, int]:
 
 def flag(function: str, name: str, value: object) -> bool:
     """`value` as a bool."""
-    if isinstance(value, (bool, np.bool_)):
+    if type(value) is bool:
+        return value
+    if isinstance(value, np.bool_):
         return bool(value)
     raise TypeError(f"{function}: {name} must be True or False, got {type(value).__name__} ({value!r})")
 
@@ -184,6 +186,8 @@ def _plain(function: str, name: str, array: object) -> AnyArray:
 
 def index_array(function: str, name: str, array: object) -> Indices:
     """`array` as a C-contiguous native int64 array of any shape."""
+    if type(array) is np.ndarray and array.dtype is INT64 and array.flags.num & BEHAVED == BEHAVED:
+        return array
     array = _plain(function, name, array)
     if array.dtype.kind not in "iu" or (array.dtype.kind == "u" and array.dtype.itemsize == 8):
         raise TypeError(f"{function}: {name} must be an array of int64, got dtype {array.dtype}")

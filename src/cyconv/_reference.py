@@ -171,7 +171,7 @@ def conv2d_forward(
         if bias is not None:
             piece += bias[:, np.newaxis, np.newaxis]
     if relu:
-        relu_forward(output.reshape(-1), output.reshape(-1))
+        relu_forward(output, output)
 
 
 def conv2d_backward_input(
@@ -338,7 +338,7 @@ def matmul(
     if bias is not None:
         output += bias
     if relu:
-        relu_forward(output.reshape(-1), output.reshape(-1))
+        relu_forward(output, output)
 
 
 def relu_forward(input: Array[Float], output: Array[Float]) -> None:

@@ -44,4 +44,4 @@ def softmax_cross_entropy(
     targets = _checks.targets(name, logits, targets)
     losses, grad_logits = np.empty(len(logits), logits.dtype), np.empty_like(logits)
     _backend.kernels.softmax_cross_entropy(logits, targets, losses, grad_logits)
-    return float(losses.mean(dtype=np.float64)) if len(logits) else 0.0, grad_logits
+    return float(losses.sum(dtype=np.float64)) / max(1, len(logits)), grad_logits

@@ -3,7 +3,8 @@
 A model is anything with `params` and `grads`, two mappings of arrays with the same keys.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,17 +24,15 @@ class Model(Protocol):
     def grads(self) -> Mapping[str, AnyArray]: ...
 
 
-def _flat(param: AnyArray, *arrays: AnyArray | None) -> tuple[Any, Sequence[Any]]:
-    """(kernels, one-dimensional views of the arrays); NumPy's kernels, and no views, where only NumPy can update."""
+def _kernels(param: AnyArray, *others: AnyArray | None) -> Any:
+    """The kernels that update `param` and arrays that should be like it; NumPy's where only NumPy can."""
     dtype, shape = param.dtype, param.shape
     plain = dtype.type in (np.float32, np.float64) and dtype.isnative
-    for array in (param, *arrays):
+    for array in (param, *others):
         if array is not None:
             flags = array.flags
             plain &= flags.c_contiguous and flags.aligned and array.dtype == dtype and array.shape == shape
-    if not plain:
-        return _reference, (param, *arrays)
-    return _backend.kernels, [None if array is None else array.reshape(-1) for array in (param, *arrays)]
+    return _backend.kernels if plain else _reference
 
 
 class SGD:
@@ -82,9 +81,9 @@ class SGD:
         """Change every parameter once."""
         grads = self.model.grads
         for key, param in self.model.params.items():
-            kernels, (param, grad, velocity) = _flat(param, grads[key], self.velocity.get(key))
-            kernels.sgd_update(
-                param, grad, velocity, self.lr, self.momentum, self.nesterov, self.weight_decay
+            arrays = param, grads[key], self.velocity.get(key)
+            _kernels(*arrays).sgd_update(
+                *arrays, self.lr, self.momentum, self.nesterov, self.weight_decay
             )
 
     def state_dict(self) -> Arrays:
@@ -148,16 +147,16 @@ class Adam:
     def step(self) -> None:
         """Change every parameter once."""
         self.steps += 1
-        b1, b2 = self.betas
-        step_size = self.lr / (1 - b1 ** int(self.steps))
-        root = float(np.sqrt(1 - b2 ** int(self.steps)))
+        t, (b1, b2) = int(self.steps), self.betas
+        step_size = self.lr / (1 - b1**t)
+        root = math.sqrt(1 - b2**t)
         shrink, decay = 1.0, self.weight_decay
         if self.decoupled:
             shrink, decay = 1 - self.lr * decay, 0.0
         grads = self.model.grads
         for key, param in self.model.params.items():
-            kernels, arrays = _flat(param, grads[key], self.first[key], self.second[key])
-            kernels.adam_update(*arrays, b1, b2, step_size, root, self.eps, shrink, decay)
+            arrays = param, grads[key], self.first[key], self.second[key]
+            _kernels(*arrays).adam_update(*arrays, b1, b2, step_size, root, self.eps, shrink, decay)
 
     def _state(self) -> Arrays:
         return {

@@ -62,6 +62,7 @@ cdef int plane_sizes(const capi.Geometry* given, capi.Geometry* g, Conv* conv) n
         return capi.NO_FIT
     if times(times(times(times(max(g.N, 1), g.C_in), conv.H_out), conv.W_out), 8) == PY_SSIZE_T_MAX:
         return capi.TOO_LARGE
+    conv.L = conv.H_out * conv.W_out
     return capi.OK
 
 
@@ -179,8 +180,7 @@ cdef int c_max_pool2d_forward(const capi.Geometry* given, const floating* input,
         return status
     if conv.N > 0 and (input == NULL or output == NULL):
         return capi.NULL_POINTER
-    max_planes(input, conv.N * conv.C_in, conv.H_in, conv.W_in, &conv.window, conv.H_out, conv.W_out, output,
-               indices, conv.threads)
+    max_planes(&conv, input, output, indices)
     return capi.OK
 
 
@@ -205,8 +205,7 @@ cdef int c_im2col(const capi.Geometry* given, const floating* input, floating* c
         return status
     if conv.N > 0 and (input == NULL or columns == NULL):
         return capi.NULL_POINTER
-    im2col_planes(input, conv.N * conv.C_in, conv.H_in, conv.W_in, &conv.window, conv.H_out * conv.W_out, columns,
-                  conv.threads)
+    im2col_planes(&conv, input, columns)
     return capi.OK
 
 
@@ -217,8 +216,7 @@ cdef int c_col2im(const capi.Geometry* given, const floating* columns, floating*
         return status
     if conv.N > 0 and (columns == NULL or output == NULL):
         return capi.NULL_POINTER
-    col2im_planes(columns, conv.N * conv.C_in, conv.H_in, conv.W_in, &conv.window, conv.H_out * conv.W_out, output,
-                  conv.threads)
+    col2im_planes(&conv, columns, output)
     return capi.OK
 
 

@@ -16,7 +16,7 @@ cdef Py_ssize_t PARTIAL_BYTES = 4 << 20
 
 
 cdef struct Conv:
-    # Sizes of one convolution; C, M and K are those of one group.
+    # Sizes of one convolution, pooling or im2col; C, M and K are those of one group.
     Py_ssize_t N, C_in, H_in, W_in, C_out, H_out, W_out, groups
     Py_ssize_t C, M, K      # input channels, output channels, taps C*kernel_h*kernel_w
     Py_ssize_t L            # output positions H_out*W_out

@@ -107,9 +107,8 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
         if check != 0:
             return 0
     cdef Strip s = strip_sizes(conv, backward, sizeof(floating))
-    cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips, t
-    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks)
-    cdef uint64_t control = 0
+    cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks), t
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.size)
     cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     if workspace == NULL:
@@ -118,18 +117,29 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
         lay_phases(&s, &conv.window, distance)
     else:
         lay_distances(&s, &conv.window, distance)
-    with parallel(num_threads=threads):
-        control = flush_denormals()
-        for t in prange(tasks):
-            if backward:
-                depthwise_backward_strip(conv, &s, t, images, weight, outputs, distance,
-                                         <floating*>(workspace + s.table + threadid() * s.size))
-            else:
-                depthwise_strip(conv, &s, t, images, weight, bias, relu, outputs, distance,
-                                <floating*>(workspace + s.table + threadid() * s.size))
-        restore_denormals(control)
+    if threads == 1:
+        depthwise_part(conv, &s, backward, 0, tasks, images, weight, bias, relu, outputs, distance,
+                       <floating*>(workspace + s.table))
+    else:
+        for t in prange(threads, num_threads=threads):
+            depthwise_part(conv, &s, backward, tasks * t // threads, tasks * (t + 1) // threads, images, weight, bias,
+                           relu, outputs, distance, <floating*>(workspace + s.table + t * s.size))
     cyconv_release(workspace)
     return 1
+
+
+cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssize_t first, Py_ssize_t past,
+                         const floating* images, const floating* weight, const floating* bias, bint relu,
+                         floating* outputs, const Py_ssize_t* distance, floating* workspace) noexcept nogil:
+    """The strips first..past."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t t
+    for t in range(first, past):
+        if backward:
+            depthwise_backward_strip(conv, s, t, images, weight, outputs, distance, workspace)
+        else:
+            depthwise_strip(conv, s, t, images, weight, bias, relu, outputs, distance, workspace)
+    restore_denormals(control)
 
 
 cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, floating* line) noexcept nogil:
@@ -226,22 +236,34 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
     """Each task owns one filter, for the whole batch. Returns 1; NO_MEMORY; or 0 where a value is not finite, and
     the direct sum must decide which are."""
     cdef Strip s = strip_sizes(conv, False, sizeof(floating))
-    cdef Py_ssize_t t, bad = 0
-    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out)
+    cdef Py_ssize_t bad = 0
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out), t
     cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
-    cdef uint64_t control = 0
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size)
     if workspace == NULL:
         return NO_MEMORY
     lay_distances(&s, &conv.window, <Py_ssize_t*>workspace)
-    with parallel(num_threads=threads):
-        control = flush_denormals()
-        for t in prange(conv.C_out):
-            bad += depthwise_filter(conv, &s, t, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
-                                    workspace + s.table + threadid() * size)
-        restore_denormals(control)
+    if threads == 1:
+        bad = depthwise_filters(conv, &s, 0, conv.C_out, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
+                                workspace + s.table)
+    else:
+        for t in prange(threads, num_threads=threads):
+            bad += depthwise_filters(conv, &s, conv.C_out * t // threads, conv.C_out * (t + 1) // threads, grad_output,
+                                     input, grad_weight, <Py_ssize_t*>workspace, workspace + s.table + t * size)
     cyconv_release(workspace)
     return bad == 0
+
+
+cdef Py_ssize_t depthwise_filters(const Conv* conv, const Strip* s, Py_ssize_t first, Py_ssize_t past,
+                                  const floating* grad_output, const floating* input, floating* grad_weight,
+                                  const Py_ssize_t* distance, char* workspace) noexcept nogil:
+    """The gradients of the filters first..past; returns how many have a value that is not finite."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t o, bad = 0
+    for o in range(first, past):
+        bad += depthwise_filter(conv, s, o, grad_output, input, grad_weight, distance, workspace)
+    restore_denormals(control)
+    return bad
 
 
 cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const floating* grad_output,

@@ -5,9 +5,10 @@ from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject
 
 
 cdef struct Array:
-    # A C-contiguous array of at most four axes; all 0 for None. The caller keeps the object.
+    # A C-contiguous array, and the first four of its axes; all 0 for None. The caller keeps the object.
     void* data
-    Py_ssize_t itemsize
+    Py_ssize_t itemsize, size  # bytes of an element; elements
+    int ndim
     Py_ssize_t[4] shape
 
 
@@ -24,10 +25,12 @@ cdef Array array_out(array) except *:
 cdef Array array_at(array, int flags) except *:
     cdef Py_buffer view
     cdef Array a
+    cdef int i
     memset(&a, 0, sizeof(Array))
     if array is not None:
         PyObject_GetBuffer(array, &view, flags)  # C-contiguous, or a BufferError
-        a.data, a.itemsize = view.buf, view.itemsize
-        memcpy(a.shape, view.shape, min(view.ndim, 4) * sizeof(Py_ssize_t))
+        a.data, a.itemsize, a.size, a.ndim = view.buf, view.itemsize, view.len // view.itemsize, view.ndim
+        for i in range(min(a.ndim, 4)):
+            a.shape[i] = view.shape[i]
         PyBuffer_Release(&view)
     return a

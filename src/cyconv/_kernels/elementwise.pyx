@@ -5,20 +5,28 @@ cdef Py_ssize_t CHUNK = 1 << 15  # elements of one task
 
 def relu_forward(input, output):
     """output = max(0, input); NaN stays NaN."""
-    if input.itemsize == sizeof(float):
-        relu_chunks[float](input, output)
+    cdef Array x = array_in(input)    # of any shape
+    cdef Array y = array_out(output)  # like input
+    cdef int threads = chunk_team(x.size, 1)
+    with nogil:
+        if x.itemsize == sizeof(float):
+            relu_chunks[float](<float*>x.data, x.size, <float*>y.data, threads)
+        else:
+            relu_chunks[double](<double*>x.data, x.size, <double*>y.data, threads)
+
+
+cdef int chunk_team(Py_ssize_t size, double work):
+    """The team for chunks of `size` elements, each `work` multiply-adds."""
+    return team(size * work, ceil_div(size, CHUNK))
+
+
+cdef void relu_chunks(const floating* input, Py_ssize_t size, floating* output, int threads) noexcept nogil:
+    cdef Py_ssize_t t
+    if threads == 1:
+        relu_chunk(input, size, output)
     else:
-        relu_chunks[double](input, output)
-
-
-cdef int relu_chunks(const floating[::1] input,  # IN
-                     floating[::1] output,       # OUT
-                     ) except -1:
-    cdef Py_ssize_t size = input.shape[0], tasks = ceil_div(size, CHUNK), t
-    cdef int threads = team(<double>size, tasks)
-    for t in prange(tasks, num_threads=threads, nogil=True):
-        relu_chunk(&input[0] + t * CHUNK, min(CHUNK, size - t * CHUNK), &output[0] + t * CHUNK)
-    return 0
+        for t in prange(ceil_div(size, CHUNK), num_threads=threads):
+            relu_chunk(input + t * CHUNK, min(CHUNK, size - t * CHUNK), output + t * CHUNK)
 
 
 cdef void relu_chunk(const floating* input, Py_ssize_t size, floating* output) noexcept nogil:
@@ -36,22 +44,26 @@ cdef inline void rectify(floating* values, Py_ssize_t count) noexcept nogil:
 
 def relu_backward(grad_output, output, grad_input):
     """grad_input = 0 where output <= 0, else grad_output."""
-    if output.itemsize == sizeof(float):
-        relu_backward_chunks[float](grad_output, output, grad_input)
+    cdef Array dy = array_in(grad_output)  # of any shape
+    cdef Array y = array_in(output)        # like grad_output
+    cdef Array dx = array_out(grad_input)  # like grad_output
+    cdef int threads = chunk_team(y.size, 1)
+    with nogil:
+        if y.itemsize == sizeof(float):
+            relu_backward_chunks[float](<float*>dy.data, <float*>y.data, y.size, <float*>dx.data, threads)
+        else:
+            relu_backward_chunks[double](<double*>dy.data, <double*>y.data, y.size, <double*>dx.data, threads)
+
+
+cdef void relu_backward_chunks(const floating* grad_output, const floating* output, Py_ssize_t size,
+                               floating* grad_input, int threads) noexcept nogil:
+    cdef Py_ssize_t t
+    if threads == 1:
+        relu_backward_chunk(grad_output, output, size, grad_input)
     else:
-        relu_backward_chunks[double](grad_output, output, grad_input)
-
-
-cdef int relu_backward_chunks(const floating[::1] grad_output,  # IN
-                              const floating[::1] output,       # IN
-                              floating[::1] grad_input,         # OUT
-                              ) except -1:
-    cdef Py_ssize_t size = output.shape[0], tasks = ceil_div(size, CHUNK), t
-    cdef int threads = team(<double>size, tasks)
-    for t in prange(tasks, num_threads=threads, nogil=True):
-        relu_backward_chunk(&grad_output[0] + t * CHUNK, &output[0] + t * CHUNK, min(CHUNK, size - t * CHUNK),
-                            &grad_input[0] + t * CHUNK)
-    return 0
+        for t in prange(ceil_div(size, CHUNK), num_threads=threads):
+            relu_backward_chunk(grad_output + t * CHUNK, output + t * CHUNK, min(CHUNK, size - t * CHUNK),
+                                grad_input + t * CHUNK)
 
 
 cdef void relu_backward_chunk(const floating* grad_output, const floating* output, Py_ssize_t size,
@@ -76,31 +88,32 @@ cdef extern from *:
 
 def dropout(input, seed, p, output):
     """output = input / (1 - p), or input * 0 where the element's 32 bits are below p * 2**32."""
+    cdef Array x = array_in(input)    # of any shape
+    cdef Array y = array_out(output)  # like input
+    cdef uint64_t start = seed
     cdef double scale = 1 / (1 - <double>p) if p < 1 else 0
     cdef uint32_t least = <uint32_t>min(<double>p * 4294967296.0 + 0.5, 4294967295.0)
-    if input.itemsize == sizeof(float):
-        dropout_chunks[float](input, seed, least, scale, output)
+    cdef int threads = chunk_team(x.size, 10)
+    with nogil:
+        if x.itemsize == sizeof(float):
+            dropout_chunks[float](<float*>x.data, x.size, start, least, <float>scale, <float*>y.data, threads)
+        else:
+            dropout_chunks[double](<double*>x.data, x.size, start, least, scale, <double*>y.data, threads)
+
+
+cdef void dropout_chunks(const floating* input, Py_ssize_t size, uint64_t seed, uint32_t least, floating scale,
+                         floating* output, int threads) noexcept nogil:
+    cdef Py_ssize_t t
+    if threads == 1:
+        dropout_chunk(input, 0, size, seed, least, scale, output)
     else:
-        dropout_chunks[double](input, seed, least, scale, output)
-
-
-cdef int dropout_chunks(const floating[::1] input,  # IN
-                        uint64_t seed, uint32_t least, floating scale,
-                        floating[::1] output,       # OUT
-                        ) except -1:
-    cdef Py_ssize_t size = input.shape[0], tasks = ceil_div(size, CHUNK), t
-    cdef int threads = team(<double>size * 10, tasks)
-    cdef uint64_t control = 0
-    with nogil, parallel(num_threads=threads):
-        control = flush_denormals()
-        for t in prange(tasks):
-            dropout_chunk(&input[0], t * CHUNK, min(size, (t + 1) * CHUNK), seed, least, scale, &output[0])
-        restore_denormals(control)
-    return 0
+        for t in prange(ceil_div(size, CHUNK), num_threads=threads):
+            dropout_chunk(input, t * CHUNK, min(size, (t + 1) * CHUNK), seed, least, scale, output)
 
 
 cdef void dropout_chunk(const floating* input, Py_ssize_t start, Py_ssize_t stop, uint64_t seed, uint32_t least,
                         floating scale, floating* output) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef uint64_t word
     cdef uint32_t bits[2 * CYCONV_PAIRS]
     cdef Py_ssize_t j, i, count
@@ -116,3 +129,4 @@ cdef void dropout_chunk(const floating* input, Py_ssize_t start, Py_ssize_t stop
         for i in range(count):
             output[start + i] = input[start + i] * (scale if bits[i] >= least else <floating>0)
         start += 2 * CYCONV_PAIRS
+    restore_denormals(control)

@@ -138,73 +138,73 @@ cdef inline void col2im_row(const floating* row, Py_ssize_t W_in, Py_ssize_t W_o
 
 def im2col(input, window, columns):
     """columns[n, (c, i, j), (y, x)] = the padded image n, channel c, under tap (i, j) of window (y, x)."""
-    if input.itemsize == sizeof(float):
-        im2col_whole[float](input, c_window(window), columns)
-    else:
-        im2col_whole[double](input, c_window(window), columns)
-
-
-cdef int im2col_whole(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in)
-                      Window window,
-                      floating[:, :, ::1] columns,         # OUT (N, C*kernel_h*kernel_w, H_out*W_out)
-                      ) except -1:
-    cdef int threads = _threads.get_num_threads()
+    cdef Array x = array_in(input)     # (N, C, H_in, W_in)
+    cdef Array y = array_out(columns)  # (N, C*kernel_h*kernel_w, H_out*W_out)
+    cdef Conv conv = columns_sizes(x.shape, y.shape[2], c_window(window))
     with nogil:
-        im2col_planes(&input[0, 0, 0, 0], input.shape[0] * input.shape[1], input.shape[2], input.shape[3],
-                      &window, columns.shape[2], &columns[0, 0, 0], threads)
-    return 0
+        if x.itemsize == sizeof(float):
+            im2col_planes[float](&conv, <float*>x.data, <float*>y.data)
+        else:
+            im2col_planes[double](&conv, <double*>x.data, <double*>y.data)
 
 
-cdef void im2col_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, Py_ssize_t W_in,
-                        const Window* window, Py_ssize_t L, floating* columns, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = window.kernel_h * window.kernel_w
-    cdef Py_ssize_t W_out = window_count(W_in, window.pad_left + window.pad_right, window.kernel_w,
-                                         window.dilation_w, window.stride_w)
-    cdef Py_ssize_t p
-    threads = team_of(threads, <double>planes * taps * L, planes)
-    for p in prange(planes, num_threads=threads):
-        im2col_tile(input + p * H_in * W_in, H_in, W_in, W_out, window, 0, taps, 0, L, columns + p * taps * L, L)
+cdef Conv columns_sizes(const Py_ssize_t* image, Py_ssize_t L, Window window) except *:
+    """Sizes from the image's and L = H_out*W_out, which is all that columns tell."""
+    cdef Py_ssize_t room = image[3] + window.pad_left + window.pad_right - window.dilation_w * (window.kernel_w - 1) - 1
+    cdef Py_ssize_t[4] output
+    output[0], output[1] = image[0], image[1]
+    output[3] = max(1, room // window.stride_w + 1)  # the formula of cyconv._window
+    output[2] = L // output[3]
+    return conv_sizes(image, output, window, 1)
 
 
-cdef inline Py_ssize_t window_count(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t kernel,
-                                    Py_ssize_t dilation, Py_ssize_t stride) noexcept nogil:
-    """How many windows fit: the formula of cyconv._window, for im2col, which is given only their product."""
-    return (size + padding - dilation * (kernel - 1) - 1) // stride + 1
+cdef void im2col_planes(const Conv* conv, const floating* input, floating* columns) noexcept nogil:
+    cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
+    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    if threads == 1:
+        im2col_part(conv, 0, planes, input, columns)
+    else:
+        for t in prange(threads, num_threads=threads):
+            im2col_part(conv, planes * t // threads, planes * (t + 1) // threads, input, columns)
+
+
+cdef void im2col_part(const Conv* conv, Py_ssize_t first, Py_ssize_t past, const floating* input,
+                      floating* columns) noexcept nogil:
+    """The columns of the planes first..past."""
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
+    im2col_tile(input, conv.H_in, conv.W_in, conv.W_out, &conv.window, first * taps, past * taps, 0, conv.L,
+                columns + first * taps * conv.L, conv.L)
 
 
 def col2im(columns, window, output):
     """output = the adjoint of im2col: every column added back to the pixels that it came from."""
-    if columns.itemsize == sizeof(float):
-        col2im_whole[float](columns, c_window(window), output)
-    else:
-        col2im_whole[double](columns, c_window(window), output)
-
-
-cdef int col2im_whole(const floating[:, :, ::1] columns,  # IN (N, C*kernel_h*kernel_w, H_out*W_out)
-                      Window window,
-                      floating[:, :, :, ::1] output,      # OUT (N, C, H, W)
-                      ) except -1:
-    cdef int threads = _threads.get_num_threads()
+    cdef Array x = array_in(columns)  # (N, C*kernel_h*kernel_w, H_out*W_out)
+    cdef Array y = array_out(output)  # (N, C, H, W)
+    cdef Conv conv = columns_sizes(y.shape, x.shape[2], c_window(window))
     with nogil:
-        col2im_planes(&columns[0, 0, 0], output.shape[0] * output.shape[1], output.shape[2], output.shape[3],
-                      &window, columns.shape[2], &output[0, 0, 0, 0], threads)
-    return 0
+        if x.itemsize == sizeof(float):
+            col2im_planes[float](&conv, <float*>x.data, <float*>y.data)
+        else:
+            col2im_planes[double](&conv, <double*>x.data, <double*>y.data)
 
 
-cdef void col2im_planes(const floating* columns, Py_ssize_t planes, Py_ssize_t H, Py_ssize_t W,
-                        const Window* window, Py_ssize_t L, floating* output, int threads) noexcept nogil:
-    cdef Py_ssize_t taps = window.kernel_h * window.kernel_w
-    cdef Py_ssize_t W_out = window_count(W, window.pad_left + window.pad_right, window.kernel_w,
-                                         window.dilation_w, window.stride_w)
-    cdef Py_ssize_t p
-    threads = team_of(threads, <double>planes * taps * L, planes)
-    for p in prange(planes, num_threads=threads):
-        col2im_plane(columns + p * taps * L, L, H, W, W_out, window, output + p * H * W)
+cdef void col2im_planes(const Conv* conv, const floating* columns, floating* output) noexcept nogil:
+    cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
+    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    if threads == 1:
+        col2im_part(conv, 0, planes, columns, output)
+    else:
+        for t in prange(threads, num_threads=threads):
+            col2im_part(conv, planes * t // threads, planes * (t + 1) // threads, columns, output)
 
 
-cdef void col2im_plane(const floating* columns, Py_ssize_t L, Py_ssize_t H, Py_ssize_t W, Py_ssize_t W_out,
-                       const Window* window, floating* plane) noexcept nogil:
+cdef void col2im_part(const Conv* conv, Py_ssize_t first, Py_ssize_t past, const floating* columns,
+                      floating* output) noexcept nogil:
+    """The planes first..past."""
     cdef uint64_t control = flush_denormals()
-    memset(plane, 0, H * W * sizeof(floating))
-    col2im_tile(columns, L, H, W, W_out, window, 0, window.kernel_h * window.kernel_w, 0, L, 0, H, plane)
+    cdef Py_ssize_t H = conv.H_in, W = conv.W_in, L = conv.L, p
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
+    for p in range(first, past):
+        memset(output + p * H * W, 0, H * W * sizeof(floating))
+        col2im_tile(columns + p * taps * L, L, H, W, conv.W_out, &conv.window, 0, taps, 0, L, 0, H, output + p * H * W)
     restore_denormals(control)

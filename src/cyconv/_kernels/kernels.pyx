@@ -7,7 +7,7 @@ nothing but MemoryError, and release the GIL.
 """
 
 from cython cimport floating
-from cython.parallel cimport parallel, prange, threadid
+from cython.parallel cimport prange, threadid
 from libc.math cimport INFINITY, log, sqrt
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint32_t, uint64_t
@@ -33,8 +33,8 @@ from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
 
 include "team.pyx"
 include "door.pyx"
-include "im2col.pyx"
 include "conv.pyx"
+include "im2col.pyx"
 include "conv_forward.pyx"
 include "conv_backward_input.pyx"
 include "conv_backward_weight.pyx"

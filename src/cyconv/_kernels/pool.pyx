@@ -1,4 +1,5 @@
-# Max and average pooling, one plane at a time; planes are divided over the team.
+# Max and average pooling, one plane at a time. Each thread takes a part of the planes; `Conv` holds the sizes, of one
+# group.
 
 cdef extern from "stream.h":
     const size_t CYCONV_STREAM_BYTES
@@ -10,35 +11,40 @@ cdef size_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is mad
 
 def max_pool2d_forward(input, window, output, indices):
     """output = max of each window; indices (or None) = its flat position in the plane."""
-    if input.itemsize == sizeof(float):
-        max_forward[float](input, c_window(window), output, indices)
-    else:
-        max_forward[double](input, c_window(window), output, indices)
-
-
-cdef int max_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in)
-                     Window window,
-                     floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
-                     long long[:, :, :, ::1] indices,     # OUT like output, or None
-                     ) except -1:
-    cdef int threads = _threads.get_num_threads()
-    cdef long long* indices_ = NULL
-    if indices is not None:
-        indices_ = &indices[0, 0, 0, 0]
+    cdef Array x = array_in(input)          # (N, C, H_in, W_in)
+    cdef Array y = array_out(output)        # (N, C, H_out, W_out)
+    cdef Array places = array_out(indices)  # like output, of int64; or None
+    cdef Conv pool = conv_sizes(x.shape, y.shape, c_window(window), 1)
     with nogil:
-        max_planes(&input[0, 0, 0, 0], input.shape[0] * input.shape[1], input.shape[2], input.shape[3], &window,
-                   output.shape[2], output.shape[3], &output[0, 0, 0, 0], indices_, threads)
-    return 0
+        if x.itemsize == sizeof(float):
+            max_planes[float](&pool, <float*>x.data, <float*>y.data, <long long*>places.data)
+        else:
+            max_planes[double](&pool, <double*>x.data, <double*>y.data, <long long*>places.data)
 
 
-cdef void max_planes(const floating* input, Py_ssize_t planes, Py_ssize_t H_in, Py_ssize_t W_in, const Window* window,
-                     Py_ssize_t H_out, Py_ssize_t W_out, floating* output, long long* indices,
-                     int threads) noexcept nogil:
-    cdef Py_ssize_t L = H_out * W_out, p
-    threads = team_of(threads, <double>planes * L * window.kernel_h * window.kernel_w, planes)
-    for p in prange(planes, num_threads=threads):
-        max_plane(input + p * H_in * W_in, H_in, W_in, window, H_out, W_out, output + p * L,
-                  indices + p * L if indices != NULL else NULL)
+cdef void max_planes(const Conv* pool, const floating* input, floating* output, long long* indices) noexcept nogil:
+    """`indices` may be NULL."""
+    cdef Py_ssize_t planes = pool.N * pool.C_in
+    cdef int threads = pool_team(pool), t
+    if threads == 1:
+        max_part(pool, 0, planes, input, output, indices)
+    else:
+        for t in prange(threads, num_threads=threads):
+            max_part(pool, planes * t // threads, planes * (t + 1) // threads, input, output, indices)
+
+
+cdef int pool_team(const Conv* pool) noexcept nogil:
+    cdef Py_ssize_t planes = pool.N * pool.C_in
+    return team_of(pool.threads, <double>planes * pool.L * pool.window.kernel_h * pool.window.kernel_w, planes)
+
+
+cdef void max_part(const Conv* pool, Py_ssize_t first, Py_ssize_t past, const floating* input, floating* output,
+                   long long* indices) noexcept nogil:
+    """The planes first..past."""
+    cdef Py_ssize_t p
+    for p in range(first, past):
+        max_plane(input + p * pool.H_in * pool.W_in, pool.H_in, pool.W_in, &pool.window, pool.H_out, pool.W_out,
+                  output + p * pool.L, indices + p * pool.L if indices != NULL else NULL)
 
 
 cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept nogil:
@@ -48,36 +54,48 @@ cdef inline void prefetch_rows(const floating* end, Py_ssize_t size) noexcept no
 
 def max_pool2d_backward(grad_output, indices, grad_input):
     """grad_input[index] += grad_output; returns how many indices lie outside the plane (-1 is legal)."""
-    if grad_output.itemsize == sizeof(float):
-        return max_backward[float](grad_output, indices, grad_input)
-    return max_backward[double](grad_output, indices, grad_input)
-
-
-cdef Py_ssize_t max_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H_out, W_out)
-                             const long long[:, :, :, ::1] indices,     # IN like grad_output
-                             floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
-                             ) except -1:
+    cdef Array dy = array_in(grad_output)  # (N, C, H_out, W_out)
+    cdef Array places = array_in(indices)  # like grad_output, of int64
+    cdef Array dx = array_out(grad_input)  # (N, C, H_in, W_in)
+    cdef Py_ssize_t planes = dx.shape[0] * dx.shape[1], outside
+    cdef Py_ssize_t size_out = dy.shape[2] * dy.shape[3], size_in = dx.shape[2] * dx.shape[3]
     cdef int threads = _threads.get_num_threads()
-    cdef Py_ssize_t outside
     with nogil:
-        outside = max_backward_planes(
-            &grad_output[0, 0, 0, 0], &indices[0, 0, 0, 0], grad_input.shape[0] * grad_input.shape[1],
-            grad_output.shape[2] * grad_output.shape[3], &grad_input[0, 0, 0, 0],
-            grad_input.shape[2] * grad_input.shape[3], threads)
+        if dy.itemsize == sizeof(float):
+            outside = max_backward_planes[float](<float*>dy.data, <long long*>places.data, planes, size_out,
+                                                 <float*>dx.data, size_in, threads)
+        else:
+            outside = max_backward_planes[double](<double*>dy.data, <long long*>places.data, planes, size_out,
+                                                  <double*>dx.data, size_in, threads)
     return outside
 
 
 cdef Py_ssize_t max_backward_planes(const floating* grad_output, const long long* indices, Py_ssize_t planes,
                                     Py_ssize_t size_out, floating* grad_input, Py_ssize_t size_in,
                                     int threads) noexcept nogil:
-    cdef Py_ssize_t p, outside = 0
+    cdef Py_ssize_t outside = 0
     cdef char* buffers
+    cdef int t
     threads = team_of(threads, <double>planes * size_in * 10, planes)
     buffers = plane_buffers(planes, size_in * sizeof(floating), threads)
-    for p in prange(planes, num_threads=threads):
-        outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
-                                      grad_input + p * size_in, size_in, buffer_of(buffers, threadid()))
+    if threads == 1:
+        outside = max_backward_part(0, planes, grad_output, indices, size_out, grad_input, size_in, buffers)
+    else:
+        for t in prange(threads, num_threads=threads):
+            outside += max_backward_part(planes * t // threads, planes * (t + 1) // threads, grad_output, indices,
+                                         size_out, grad_input, size_in, buffer_of(buffers, t))
     cyconv_release(buffers)
+    return outside
+
+
+cdef Py_ssize_t max_backward_part(Py_ssize_t first, Py_ssize_t past, const floating* grad_output,
+                                  const long long* indices, Py_ssize_t size_out, floating* grad_input,
+                                  Py_ssize_t size_in, char* buffer) noexcept nogil:
+    """The planes first..past."""
+    cdef Py_ssize_t p, outside = 0
+    for p in range(first, past):
+        outside += max_backward_plane(grad_output + p * size_out, indices + p * size_out, size_out,
+                                      grad_input + p * size_in, size_in, buffer)
     return outside
 
 
@@ -121,31 +139,36 @@ cdef Py_ssize_t scatter_maxima(const floating* grad_output, const long long* ind
 
 def avg_pool2d_forward(input, window, count_include_pad, output):
     """output = sum of each window / its number of pixels."""
-    if input.itemsize == sizeof(float):
-        avg_forward[float](input, c_window(window), count_include_pad, output)
+    cdef Array x = array_in(input)    # (N, C, H_in, W_in)
+    cdef Array y = array_out(output)  # (N, C, H_out, W_out)
+    cdef Conv pool = conv_sizes(x.shape, y.shape, c_window(window), 1)
+    cdef bint padded = count_include_pad
+    with nogil:
+        if x.itemsize == sizeof(float):
+            avg_planes[float](&pool, padded, <float*>x.data, <float*>y.data)
+        else:
+            avg_planes[double](&pool, padded, <double*>x.data, <double*>y.data)
+
+
+cdef void avg_planes(const Conv* pool, bint count_include_pad, const floating* input, floating* output) noexcept nogil:
+    cdef Py_ssize_t planes = pool.N * pool.C_in
+    cdef int threads = pool_team(pool), t
+    if threads == 1:
+        avg_part(pool, count_include_pad, 0, planes, input, output)
     else:
-        avg_forward[double](input, c_window(window), count_include_pad, output)
+        for t in prange(threads, num_threads=threads):
+            avg_part(pool, count_include_pad, planes * t // threads, planes * (t + 1) // threads, input, output)
 
 
-cdef int avg_forward(const floating[:, :, :, ::1] input,  # IN (N, C, H_in, W_in)
-                     Window window,
-                     bint count_include_pad,
-                     floating[:, :, :, ::1] output,       # OUT (N, C, H_out, W_out)
-                     ) except -1:
-    cdef Py_ssize_t H_in = input.shape[2], W_in = input.shape[3]
-    cdef Py_ssize_t H_out = output.shape[2], W_out = output.shape[3]
-    cdef Py_ssize_t planes = input.shape[0] * input.shape[1], p
-    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
-    cdef uint64_t control = 0
-    if planes == 0:
-        return 0
-    with nogil, parallel(num_threads=threads):
-        control = flush_denormals()
-        for p in prange(planes):
-            avg_plane(&input[0, 0, 0, 0] + p * H_in * W_in, H_in, W_in, &window, count_include_pad, H_out, W_out,
-                      &output[0, 0, 0, 0] + p * H_out * W_out)
-        restore_denormals(control)
-    return 0
+cdef void avg_part(const Conv* pool, bint count_include_pad, Py_ssize_t first, Py_ssize_t past, const floating* input,
+                   floating* output) noexcept nogil:
+    """The planes first..past."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t p
+    for p in range(first, past):
+        avg_plane(input + p * pool.H_in * pool.W_in, pool.H_in, pool.W_in, &pool.window, count_include_pad, pool.H_out,
+                  pool.W_out, output + p * pool.L)
+    restore_denormals(control)
 
 
 cdef struct Rows:
@@ -177,36 +200,40 @@ cdef void avg_plane(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, con
 
 def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
     """grad_input = every output's gradient / divisor, added to each pixel of its window."""
-    if grad_output.itemsize == sizeof(float):
-        avg_backward[float](grad_output, c_window(window), count_include_pad, grad_input)
-    else:
-        avg_backward[double](grad_output, c_window(window), count_include_pad, grad_input)
-
-
-cdef int avg_backward(const floating[:, :, :, ::1] grad_output,  # IN (N, C, H_out, W_out)
-                      Window window,
-                      bint count_include_pad,
-                      floating[:, :, :, ::1] grad_input,         # OUT (N, C, H_in, W_in)
-                      ) except -1:
-    cdef Py_ssize_t H_in = grad_input.shape[2], W_in = grad_input.shape[3]
-    cdef Py_ssize_t H_out = grad_output.shape[2], W_out = grad_output.shape[3]
-    cdef Py_ssize_t planes = grad_input.shape[0] * grad_input.shape[1], p
-    cdef int threads = team(<double>planes * H_out * W_out * window.kernel_h * window.kernel_w, planes)
-    cdef uint64_t control = 0
-    cdef char* buffers
-    if planes == 0:
-        return 0
+    cdef Array dy = array_in(grad_output)  # (N, C, H_out, W_out)
+    cdef Array dx = array_out(grad_input)  # (N, C, H_in, W_in)
+    cdef Conv pool = conv_sizes(dx.shape, dy.shape, c_window(window), 1)
+    cdef bint padded = count_include_pad
     with nogil:
-        buffers = plane_buffers(planes, H_in * W_in * sizeof(floating), threads)
-        with parallel(num_threads=threads):
-            control = flush_denormals()
-            for p in prange(planes):
-                avg_backward_plane(&grad_output[0, 0, 0, 0] + p * H_out * W_out, H_out, W_out, &window,
-                                   count_include_pad, H_in, W_in, &grad_input[0, 0, 0, 0] + p * H_in * W_in,
-                                   buffer_of(buffers, threadid()))
-            restore_denormals(control)
-        cyconv_release(buffers)
-    return 0
+        if dy.itemsize == sizeof(float):
+            avg_backward_planes[float](&pool, padded, <float*>dy.data, <float*>dx.data)
+        else:
+            avg_backward_planes[double](&pool, padded, <double*>dy.data, <double*>dx.data)
+
+
+cdef void avg_backward_planes(const Conv* pool, bint count_include_pad, const floating* grad_output,
+                              floating* grad_input) noexcept nogil:
+    cdef Py_ssize_t planes = pool.N * pool.C_in
+    cdef int threads = pool_team(pool), t
+    cdef char* buffers = plane_buffers(planes, pool.H_in * pool.W_in * sizeof(floating), threads)
+    if threads == 1:
+        avg_backward_part(pool, count_include_pad, 0, planes, grad_output, grad_input, buffers)
+    else:
+        for t in prange(threads, num_threads=threads):
+            avg_backward_part(pool, count_include_pad, planes * t // threads, planes * (t + 1) // threads, grad_output,
+                              grad_input, buffer_of(buffers, t))
+    cyconv_release(buffers)
+
+
+cdef void avg_backward_part(const Conv* pool, bint count_include_pad, Py_ssize_t first, Py_ssize_t past,
+                            const floating* grad_output, floating* grad_input, char* buffer) noexcept nogil:
+    """The planes first..past."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t p
+    for p in range(first, past):
+        avg_backward_plane(grad_output + p * pool.L, pool.H_out, pool.W_out, &pool.window,
+                           count_include_pad, pool.H_in, pool.W_in, grad_input + p * pool.H_in * pool.W_in, buffer)
+    restore_denormals(control)
 
 
 cdef void avg_backward_plane(const floating* grad_output, Py_ssize_t H_out, Py_ssize_t W_out, const Window* window,

@@ -5,44 +5,39 @@ def softmax_cross_entropy(logits, targets, losses, grad_logits):
 
     targets: t, (N, K), or the classes where t is 1, (N,).
     """
-    classes = targets if targets.ndim == 1 else None
-    probabilities = targets if targets.ndim == 2 else None
-    if logits.itemsize == sizeof(float):
-        softmax_rows[float](logits, classes, probabilities, losses, grad_logits)
-    else:
-        softmax_rows[double](logits, classes, probabilities, losses, grad_logits)
+    cdef Array x = array_in(logits)         # (N, K)
+    cdef Array t = array_in(targets)        # (N, K), or (N,) of int64
+    cdef Array loss = array_out(losses)     # (N,)
+    cdef Array dx = array_out(grad_logits)  # (N, K)
+    cdef const long long* classes = <long long*>t.data if t.ndim == 1 else NULL
+    cdef int most = _threads.get_num_threads()
+    with nogil:
+        if x.itemsize == sizeof(float):
+            softmax_rows[float](x.shape[0], x.shape[1], <float*>x.data, classes, <float*>t.data, <float*>loss.data,
+                                <float*>dx.data, most)
+        else:
+            softmax_rows[double](x.shape[0], x.shape[1], <double*>x.data, classes, <double*>t.data,
+                                 <double*>loss.data, <double*>dx.data, most)
 
 
-cdef int softmax_rows(const floating[:, ::1] logits,         # IN (N, K)
-                      const long long[::1] classes,          # IN (N,), or None
-                      const floating[:, ::1] probabilities,  # IN (N, K), or None
-                      floating[::1] losses,                  # OUT (N,)
-                      floating[:, ::1] grad_logits,          # OUT (N, K)
-                      ) except -1:
-    cdef Py_ssize_t N = logits.shape[0], K = logits.shape[1], t
-    cdef Py_ssize_t rows = max(1, CHUNK // 8 // K)  # of one task: an exponential is dearer than a product
-    cdef int threads = team(<double>N * K * 10, ceil_div(N, rows))
-    cdef uint64_t control = 0
-    cdef const long long* classes_ = NULL
-    cdef const floating* probabilities_ = NULL
-    if N == 0:
-        return 0
-    if classes is not None:
-        classes_ = &classes[0]
+cdef void softmax_rows(Py_ssize_t N, Py_ssize_t K, const floating* logits, const long long* classes,
+                       const floating* probabilities, floating* losses, floating* grad_logits,
+                       int threads) noexcept nogil:
+    """With `classes`, unless it is NULL; else with `probabilities`."""
+    cdef Py_ssize_t rows = max(1, CHUNK // 8 // max(1, K))  # of one task: an exponential is dearer than a product
+    cdef Py_ssize_t tasks = ceil_div(N, rows), t
+    threads = team_of(threads, <double>N * K * 10, tasks)
+    if threads == 1:
+        softmax_block(0, N, N, K, logits, classes, probabilities, losses, grad_logits)
     else:
-        probabilities_ = &probabilities[0, 0]
-    with nogil, parallel(num_threads=threads):
-        control = flush_denormals()
-        for t in prange(ceil_div(N, rows)):
-            softmax_block(t * rows, min(N, (t + 1) * rows), N, K, &logits[0, 0], classes_, probabilities_, &losses[0],
-                          &grad_logits[0, 0])
-        restore_denormals(control)
-    return 0
+        for t in prange(tasks, num_threads=threads):
+            softmax_block(t * rows, min(N, (t + 1) * rows), N, K, logits, classes, probabilities, losses, grad_logits)
 
 
 cdef void softmax_block(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t N, Py_ssize_t K, const floating* logits,
                         const long long* classes, const floating* probabilities, floating* losses,
                         floating* grad_logits) noexcept nogil:
+    cdef uint64_t control = flush_denormals()
     cdef floating share = <floating>(1.0 / N)
     cdef Py_ssize_t n
     for n in range(start, stop):
@@ -50,6 +45,7 @@ cdef void softmax_block(Py_ssize_t start, Py_ssize_t stop, Py_ssize_t N, Py_ssiz
             losses[n] = class_row(logits + n * K, K, classes[n], share, grad_logits + n * K)
         else:
             losses[n] = probability_row(logits + n * K, K, probabilities + n * K, share, grad_logits + n * K)
+    restore_denormals(control)
 
 
 cdef floating class_row(const floating* logits, Py_ssize_t K, Py_ssize_t target, floating share,

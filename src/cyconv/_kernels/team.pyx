@@ -57,7 +57,8 @@ cdef products_guard():
     return NO_GUARD if CYCONV_PANELS else BLAS_GUARD
 
 
-# Waking a team costs some microseconds: a thread must have at least this much to do.
+# Waking a team costs some microseconds: a thread must have at least this much to do. Even a team of
+# one costs half a microsecond, so where one thread results the work is called without a region.
 
 cdef double WORK_PER_THREAD = 100_000
 
@@ -83,14 +84,6 @@ cdef int check_memory(int status) except -1:
     if status == NO_MEMORY:
         raise MemoryError("cyconv: the workspace could not be allocated")
     return 0
-
-
-cdef char* acquire(size_t bytes) except NULL:
-    """cyconv_acquire, for those that hold the GIL."""
-    cdef char* memory = <char*>cyconv_acquire(bytes)
-    if memory == NULL:
-        check_memory(NO_MEMORY)
-    return memory
 
 
 cdef inline Py_ssize_t ceil_div(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

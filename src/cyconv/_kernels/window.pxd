@@ -1,5 +1,7 @@
 # The C twin of cyconv._window.Window: the same fields in the same order.
 
+from cpython.tuple cimport PyTuple_GetItem
+
 cdef struct Window:
     Py_ssize_t kernel_h, kernel_w
     Py_ssize_t stride_h, stride_w
@@ -9,8 +11,10 @@ cdef struct Window:
 
 cdef inline Window c_window(window) except *:
     cdef Window c
-    (c.kernel_h, c.kernel_w, c.stride_h, c.stride_w, c.pad_top, c.pad_bottom, c.pad_left, c.pad_right,
-     c.dilation_h, c.dilation_w) = window
+    cdef Py_ssize_t* fields = <Py_ssize_t*>&c
+    cdef Py_ssize_t i
+    for i in range(10):  # to unpack a named tuple takes an iterator, and half a microsecond
+        fields[i] = <object>PyTuple_GetItem(window, i)
     return c
 
 

@@ -121,8 +121,8 @@ def relu(input: Array[Float]) -> Array[Float]:
         Not a float32 or float64 array.
     """
     (input,) = _checks.arrays("relu", input=input)
-    output = np.empty_like(input)
-    _backend.kernels.relu_forward(input.reshape(-1), output.reshape(-1))
+    output = np.empty(input.shape, input.dtype)
+    _backend.kernels.relu_forward(input, output)
     return output
 
 
@@ -145,6 +145,6 @@ def relu_backward(grad_output: Array[Float], output: Array[Float]) -> Array[Floa
     """
     grad_output, output = _checks.arrays("relu_backward", grad_output=grad_output, output=output)
     _checks.same_shape("relu_backward", "grad_output", grad_output, output.shape, "that of output")
-    grad_input = np.empty_like(output)
-    _backend.kernels.relu_backward(grad_output.reshape(-1), output.reshape(-1), grad_input.reshape(-1))
+    grad_input = np.empty(output.shape, output.dtype)
+    _backend.kernels.relu_backward(grad_output, output, grad_input)
     return grad_input

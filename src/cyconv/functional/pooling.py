@@ -245,9 +245,9 @@ def _options(
 ) -> tuple[Pair, IntOrPair, Padding, IntOrPair, bool]:
     """The caller's choices in a form by which `_pooling` can be remembered."""
     ceil_mode = _checks.flag(name, "ceil_mode", ceil_mode)
-    kernel_size = _checks.pair(name, "kernel_size", kernel_size, 1)
+    kernel = _checks.pair(name, "kernel_size", kernel_size, 1)
     stride = kernel_size if stride is None else stride
-    return kernel_size, *_window.exact(name, stride, padding, dilation), ceil_mode
+    return kernel, *_window.exact(name, stride, padding, dilation), ceil_mode
 
 
 @lru_cache(1024)
