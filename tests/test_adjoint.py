@@ -4,6 +4,8 @@ Whole numbers leave nothing to rounding: both sides are compared as Python ints.
 in its input and in its weight; a pooling once its indices are fixed.
 """
 
+import operator
+
 import numpy as np
 import pytest
 from helpers import (
@@ -31,9 +33,10 @@ TEAM = {  # large enough for several tiles and threads
 def inner(a, b):
     """<a, b> of arrays of whole numbers, in Python's unbounded ints."""
     assert a.shape == b.shape
-    for array in (a, b):
-        assert (array == np.rint(array)).all()
-    return sum(int(x) * int(y) for x, y in zip(a.flat, b.flat, strict=True))
+    integers = [array.ravel().astype(np.int64) for array in (a, b)]
+    for array, whole in zip((a, b), integers, strict=True):
+        assert (array.ravel() == whole).all() and (abs(array) < 2**63).all()
+    return sum(map(operator.mul, *(whole.tolist() for whole in integers)))
 
 
 @cases("geometry", GEOMETRIES | TEAM)

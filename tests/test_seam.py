@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from helpers import LAYOUTS, LEVELS, OPERATORS, VARIANTS, cases, needs_compiled, operands, run_python, using
+from helpers import LAYOUTS, LEVELS, OPERATORS, VARIANTS, cases, operands, run_python, using
 
 import cyconv
 from cyconv import _backend, _reference
@@ -189,13 +189,6 @@ def test_import_is_light():
     assert "threadpoolctl" not in loaded  # building its controllers takes milliseconds: only when needed
     for name in HEAVY:
         assert name not in loaded, name
-
-
-@needs_compiled
-def test_one_level_is_loaded():
-    modules = modules_after("import cyconv, sys; print('modules:', *sys.modules)", CYCONV_LEVEL="base")
-    kernels = [name for name in modules if name.startswith("cyconv._kernels.kernels")]
-    assert kernels == ["cyconv._kernels.kernels_base"]
 
 
 def test_kernels_of_all_levels_live_in_one_process():

@@ -353,15 +353,6 @@ class TestPictures:
         pytest.importorskip("matplotlib")
         monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
 
-    def test_four_png_files(self, tmp_path):
-        from cyconv.train import pictures
-
-        run, dataset = make_run(epochs=2), make_dataset()
-        predictions = loop.train(run, dataset, tmp_path, Silent())
-        pictures.write_pictures(tmp_path, run.model, dataset, run.history, predictions)
-        for name in pictures.NAMES:
-            assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
-
     def test_confusion_matrix(self):
         from cyconv.train import pictures
 
