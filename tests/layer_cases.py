@@ -124,8 +124,7 @@ class Untouched(np.ndarray):
 def fill_whole(layer, rng, density=1.0):
     """Whole numbers from -1 to 1 for all parameters, so that sums have no rounding and no order."""
     for param in layer.params.values():
-        bits = np.frombuffer(rng.bytes(param.size), np.int8).reshape(param.shape)
-        param[...] = (bits & 1) + (bits >> 7)  # a bit minus a bit
+        param[...] = rng.integers(-1, 2, param.shape, dtype=np.int8)
         if density < 1:
             param *= rng.random(param.shape, dtype=np.float32) < density
 

@@ -33,10 +33,11 @@ TEAM = {  # large enough for several tiles and threads
 def inner(a, b):
     """<a, b> of arrays of whole numbers, in Python's unbounded ints."""
     assert a.shape == b.shape
-    integers = [array.ravel().astype(np.int64) for array in (a, b)]
-    for array, whole in zip((a, b), integers, strict=True):
-        assert (array.ravel() == whole).all() and (abs(array) < 2**63).all()
-    return sum(map(operator.mul, *(whole.tolist() for whole in integers)))
+    factors = []
+    for array in (a, b):
+        assert (array == np.rint(array)).all() and (abs(array) < 2**63).all()
+        factors.append(array.ravel().astype(np.int64).tolist())
+    return sum(map(operator.mul, *factors))
 
 
 @cases("geometry", GEOMETRIES | TEAM)
