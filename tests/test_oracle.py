@@ -241,7 +241,7 @@ def test_pieces(monkeypatch, C, C_out):
     expected = results()
     window_bytes = 8 * C * 6
     for piece_bytes in (1, 2 * 2 * window_bytes, 2 * 12 * window_bytes):  # a row; two rows; two images
-        monkeypatch.setattr("cyconv._reference.PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("cyconv._reference.windows.PIECE_BYTES", piece_bytes)
         assert_same(results(), expected, piece_bytes)
 
 

@@ -55,7 +55,7 @@ def functions_of(module):
         for name, value in vars(module).items()
         if callable(value)
         and not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
+        and f"{getattr(value, '__module__', None)}.".startswith(f"{module.__name__}.")  # or in a room of it
     }
 
 
