@@ -8,19 +8,8 @@ import operator
 
 import numpy as np
 import pytest
-from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
-    POOLINGS,
-    TRANSPOSED,
-    Geometry,
-    cases,
-    dtypes,
-    eps,
-    real,
-    spiky,
-    whole,
-)
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, Geometry
+from helpers import cases, dtypes, eps, real, spiky, whole
 
 from cyconv import functional as F
 

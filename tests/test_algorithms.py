@@ -4,7 +4,8 @@ import functools
 
 import numpy as np
 import pytest
-from helpers import LEVELS, Geometry, cases, dtypes, real, using, whole
+from geometries import Geometry
+from helpers import LEVELS, cases, dtypes, real, using, whole
 from test_bits import assert_same_bits
 
 from cyconv import _backend, _window

@@ -10,18 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from capi_caller import ALGORITHMS, FUNCTIONS, HEADER, SIZES, STATUS, Geometry, Table, geometry
-from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
-    POOLINGS,
-    cases,
-    dtypes,
-    needs_compiled,
-    run_python,
-    using,
-    whole,
-)
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS
 from helpers import LEVELS as COMPILED
+from helpers import cases, dtypes, needs_compiled, run_python, using, whole
 
 from cyconv import _backend, _window, capi
 from cyconv import functional as F

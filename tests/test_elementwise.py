@@ -5,15 +5,7 @@ import math
 
 import numpy as np
 import pytest
-from helpers import (
-    assert_same,
-    cases,
-    dtypes,
-    eps,
-    everywhere,
-    real,
-    using,
-)
+from helpers import assert_same, cases, dtypes, eps, everywhere, real, using
 from test_bits import assert_same_bits
 
 import cyconv

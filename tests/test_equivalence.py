@@ -6,17 +6,10 @@ numbers, and says how far rounding may carry them.
 
 import numpy as np
 import pytest
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, Geometry, Pooling, Transposed
 from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
     LEVELS,
-    OPERATORS,
-    POOLINGS,
-    TRANSPOSED,
     VARIANTS,
-    Geometry,
-    Pooling,
-    Transposed,
     assert_agree,
     assert_same,
     cases,
@@ -24,12 +17,12 @@ from helpers import (
     eps,
     everywhere,
     needs_compiled,
-    operands,
     real,
     spiky,
     using,
     whole,
 )
+from operators import OPERATORS, operands
 
 import cyconv
 from cyconv import _backend

@@ -6,21 +6,8 @@ Whole numbers make every result exact, so there is no tolerance, except where an
 import numpy as np
 import oracle
 import pytest
-from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
-    POOLINGS,
-    TRANSPOSED,
-    Geometry,
-    assert_same,
-    cases,
-    dtypes,
-    eps,
-    real,
-    spiky,
-    using,
-    whole,
-)
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, Geometry
+from helpers import assert_same, cases, dtypes, eps, real, spiky, using, whole
 
 from cyconv import functional as F
 

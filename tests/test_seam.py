@@ -5,7 +5,8 @@ import re
 
 import numpy as np
 import pytest
-from helpers import LAYOUTS, LEVELS, OPERATORS, VARIANTS, cases, operands, run_python, using
+from helpers import LAYOUTS, LEVELS, VARIANTS, cases, run_python, using
+from operators import OPERATORS, operands
 
 import cyconv
 from cyconv import _backend, _reference
