@@ -301,21 +301,23 @@ def test_a_checkpoint_needs_no_pickle(tmp_path):
         assert all(archive[name].dtype != object for name in archive.files)
 
 
+RECORD = {  # of an epoch
+    "epoch": 2,
+    "train_loss": 0.5,
+    "train_accuracy": 0.75,
+    "test_loss": 0.25,
+    "test_accuracy": 0.875,
+    "images_per_second": 12345.6,
+    "seconds": 1.25,
+}
+
+
 def test_lines_and_bar(capsys):
-    record = {
-        "epoch": 2,
-        "train_loss": 0.5,
-        "train_accuracy": 0.75,
-        "test_loss": 0.25,
-        "test_accuracy": 0.875,
-        "images_per_second": 12345.6,
-        "seconds": 1.25,
-    }
     with progress.reporter() as reporter:
         assert isinstance(reporter, progress.Lines)  # no terminal here
         reporter.start_epoch(2, 10, N)
         reporter.batch(8, 0.5, 0.75)
-        reporter.end_epoch(record)
+        reporter.end_epoch(RECORD)
     line = capsys.readouterr().out
     assert line == (
         "epoch  2/10  loss 0.5000  accuracy 75.00%  test loss 0.2500  test accuracy 87.50%"
@@ -327,20 +329,11 @@ def test_bar_on_a_terminal():
     pytest.importorskip("rich")
     stream = io.StringIO()
     stream.isatty = lambda: True
-    record = {
-        "epoch": 1,
-        "train_loss": 0.5,
-        "train_accuracy": 0.75,
-        "test_loss": 0.25,
-        "test_accuracy": 0.875,
-        "images_per_second": 12345.6,
-        "seconds": 1.25,
-    }
     with progress.reporter(stream) as reporter:
         reporter.start_epoch(1, 1, N)
         reporter.batch(N, 0.5, 0.75)
         reporter.progress.refresh()
-        reporter.end_epoch(record)
+        reporter.end_epoch(RECORD)
     assert "loss 0.5000  accuracy 75.00%" in stream.getvalue()
     assert "test accuracy 87.50%" in stream.getvalue()
 
