@@ -11,8 +11,9 @@ with warnings.catch_warnings():  # a pure-Python installation says so, once, and
     import cyconv
 
 from helpers import VARIANTS, using
+from layer_cases import NoDraws
 
-from cyconv import _backend
+from cyconv import _backend, models
 
 # No deadline: shared machines stall. Derandomised: a failure in CI is a failure at home.
 hypothesis.settings.register_profile("cyconv", deadline=None, derandomize=True, database=None)
@@ -33,6 +34,17 @@ def thread_count():
     before = cyconv.get_num_threads()
     yield before
     cyconv.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def vgg16():
+    """With zeros for weights, of which no page is touched."""
+    return models.vgg16(rng=NoDraws())
+
+
+@pytest.fixture(scope="module")
+def alexnet():
+    return models.alexnet(rng=NoDraws())
 
 
 def pytest_report_header():

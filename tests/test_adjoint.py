@@ -4,21 +4,12 @@ Whole numbers leave nothing to rounding: both sides are compared as Python ints.
 in its input and in its weight; a pooling once its indices are fixed.
 """
 
+import operator
+
 import numpy as np
 import pytest
-from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
-    POOLINGS,
-    TRANSPOSED,
-    Geometry,
-    cases,
-    dtypes,
-    eps,
-    real,
-    spiky,
-    whole,
-)
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, Geometry
+from helpers import cases, dtypes, eps, real, spiky, whole
 
 from cyconv import functional as F
 
@@ -31,9 +22,11 @@ TEAM = {  # large enough for several tiles and threads
 def inner(a, b):
     """<a, b> of arrays of whole numbers, in Python's unbounded ints."""
     assert a.shape == b.shape
+    factors = []
     for array in (a, b):
-        assert (array == np.rint(array)).all()
-    return sum(int(x) * int(y) for x, y in zip(a.flat, b.flat, strict=True))
+        assert (array == np.rint(array)).all() and (abs(array) < 2**63).all()
+        factors.append(array.ravel().astype(np.int64).tolist())
+    return sum(map(operator.mul, *factors))
 
 
 @cases("geometry", GEOMETRIES | TEAM)

@@ -1,8 +1,11 @@
 """Each algorithm of a convolution against a float64 direct sum: everywhere equal but for rounding."""
 
+import functools
+
 import numpy as np
 import pytest
-from helpers import LEVELS, Geometry, cases, dtypes, real, using, whole
+from geometries import Geometry
+from helpers import LEVELS, cases, dtypes, real, using, whole
 from test_bits import assert_same_bits
 
 from cyconv import _backend, _window
@@ -165,6 +168,14 @@ def test_depthwise_not_finite(backend, value, k, stride):
             np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 
 
+@functools.cache  # for every backend and algorithm the same
+def exact_products(kernel):
+    geometry = Geometry((1, 256, 28, 28), 32, kernel, 1, kernel // 2)
+    arrays = geometry.arrays(np.float32, real)
+    with using("numpy"):
+        return geometry, arrays, products(geometry, [array.astype(np.float64) for array in arrays], "auto")
+
+
 @pytest.mark.parametrize("algorithm", ["columns", "implicit", "winograd"])
 @pytest.mark.parametrize("kernel", [3, 5])
 def test_accuracy(backend, kernel, algorithm):
@@ -172,11 +183,8 @@ def test_accuracy(backend, kernel, algorithm):
 
     docs/accuracy.md has the errors that this measures.
     """
-    geometry = Geometry((1, 256, 28, 28), 32, kernel, 1, kernel // 2)
-    arrays = geometry.arrays(np.float32, real)
+    geometry, arrays, exact = exact_products(kernel)
     weight = arrays[2]
-    with using("numpy"):
-        exact = products(geometry, [array.astype(np.float64) for array in arrays], "auto")
     for result, expected in zip(products(geometry, arrays, algorithm), exact, strict=True):
         error = np.abs(result - expected) / np.sqrt(np.mean(expected**2))
         # the gradient of the weight sums 784 positions here, with tiles of 2x2 for 5x5 kernels: docs/accuracy.md

@@ -5,7 +5,8 @@ import inspect
 
 import numpy as np
 import pytest
-from helpers import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, cases, dtypes, real, run_python
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED
+from helpers import cases, dtypes, real, run_python
 
 from cyconv import functional as F
 

@@ -4,6 +4,7 @@ Copies of the package with stand-ins for its compiled modules show every case on
 """
 
 import importlib.machinery
+import json
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,44 @@ import cyconv
 from cyconv import _backend
 from cyconv import functional as F
 
-REPORT = "import cyconv; from cyconv import _backend as b; print(cyconv.backend, b.level, b.kernels.__name__)"
+# What is in use, and the modules of kernels that were loaded for it.
+REPORT = """
+import sys
+import cyconv
+from cyconv import _backend as b
+loaded = [name for name in sys.modules if name.startswith("cyconv._kernels.kernels")]
+print(cyconv.backend, b.level, b.kernels.__name__, *loaded)
+"""
+
+# The same in each of some environments, in one process: the package is imported anew for each.
+EACH = """
+import contextlib, io, json, os, sys, traceback
+report, *environments = json.loads(sys.argv[1])
+for environment in environments:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "cyconv"]:
+        del sys.modules[name]
+    os.environ.update(environment)
+    status, printed, errors = 0, io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
+        try:
+            exec(report)
+        except Exception:
+            status = 1
+            traceback.print_exc()
+    for name in environment:
+        del os.environ[name]
+    print(json.dumps((status, printed.getvalue(), errors.getvalue())))
+"""
+
+
+def report(backend, kernels, level=None):
+    """What REPORT prints where that is in use."""
+    kernels = f"cyconv.{kernels}"
+    return f"{backend} {level} {kernels}" + (f" {kernels}" if backend == "cython" else "")
+
+
+NUMPY = report("numpy", "_reference")
+CYTHON = {level: report("cython", f"_kernels.kernels_{level}", level) for level in _backend.LEVELS}
 
 NOT_COMPILED = "cyconv: the backend cython was asked for but this installation has no compiled kernels; "
 SLOWER = (
@@ -30,7 +68,7 @@ class Installation:
     def __init__(self, directory):
         self.directory = directory
         self.kernels = directory / "cyconv" / "_kernels"
-        binaries = shutil.ignore_patterns("*.so", "*.pyd", "__pycache__")
+        binaries = shutil.ignore_patterns("*.so", "*.pyd")
         shutil.copytree(Path(cyconv.__file__).parent, directory / "cyconv", ignore=binaries)
 
     def add(self, name, code=""):
@@ -42,11 +80,19 @@ class Installation:
         for level in levels:
             self.add(f"kernels_{level}")
 
-    def run(self, code=REPORT, **environment):
-        """(status, printed, last line of the errors)"""
-        process = run_python(code, check=False, PYTHONPATH=str(self.directory), **environment)
-        errors = process.stderr.strip().splitlines()
-        return process.returncode, process.stdout.strip(), errors[-1] if errors else "", process.stderr
+    def run(self, **environment):
+        """(status, printed, errors, their last line) of REPORT in a process of its own."""
+        process = run_python(REPORT, check=False, PYTHONPATH=str(self.directory), **environment)
+        return outcome(process.returncode, process.stdout, process.stderr)
+
+    def run_each(self, *environments):
+        """The same for each of these dicts of variables, in one process."""
+        process = run_python(EACH, json.dumps([REPORT, *environments]), PYTHONPATH=str(self.directory))
+        return [outcome(*json.loads(line)) for line in process.stdout.splitlines()]
+
+
+def outcome(status, printed, errors):
+    return status, printed.strip(), errors.strip(), (errors.strip().splitlines() or [""])[-1]
 
 
 @pytest.fixture
@@ -58,66 +104,54 @@ def installation(tmp_path):
 
 
 def test_auto_falls_back_with_one_warning(installation):
-    status, printed, _, errors = installation.run()
-    assert (status, printed) == (0, "numpy None cyconv._reference")
+    status, printed, errors, _ = installation.run()
+    assert (status, printed) == (0, NUMPY)
     assert errors.count("Warning") == 1
     assert SLOWER in errors
 
 
-@pytest.mark.parametrize("backend", ["auto", ""])
-def test_auto_by_name(installation, backend):
-    status, printed, _, errors = installation.run(CYCONV_BACKEND=backend, CYCONV_LEVEL="")
-    assert (status, printed) == (0, "numpy None cyconv._reference")
-    assert SLOWER in errors
-
-
-def test_numpy_is_silent(installation):
-    status, printed, _, errors = installation.run(CYCONV_BACKEND="numpy")
-    assert (status, printed, errors) == (0, "numpy None cyconv._reference", "")
-
-
-def test_cython_raises(installation):
-    status, _, error, _ = installation.run(CYCONV_BACKEND="cython")
+def test_nothing_compiled(installation):
+    backends = ("auto", "", "numpy", "cython", "Cython", "torch")
+    results = installation.run_each(*({"CYCONV_BACKEND": backend, "CYCONV_LEVEL": ""} for backend in backends))
+    for status, printed, errors, _ in results[:2]:
+        assert (status, printed) == (0, NUMPY)
+        assert SLOWER in errors
+    assert results[2][:3] == (0, NUMPY, "")  # silent
+    status, _, _, error = results[3]
     assert status == 1
     assert error.startswith(f"ImportError: {NOT_COMPILED}")
-
-
-@pytest.mark.parametrize("backend", ["Cython", "torch"])
-def test_unknown_name(installation, backend):
-    status, _, error, _ = installation.run(CYCONV_BACKEND=backend)
-    expected = f"ValueError: cyconv: the backend (CYCONV_BACKEND) must be one of auto, cython, numpy, got {backend!r}"
-    assert (status, error) == (1, expected)
+    for backend, (status, _, _, error) in zip(backends[4:], results[4:], strict=True):
+        names = f"auto, cython, numpy, got {backend!r}"
+        assert (status, error) == (1, f"ValueError: cyconv: the backend (CYCONV_BACKEND) must be one of {names}")
 
 
 # ---------------------------------------------------------------- levels
 
 
 def test_the_best_level_of_the_cpu(installation):
-    """v4 is installed, but this CPU stops at v3."""
+    """v4 is installed, but this CPU stops at v3: it is not taken, and not to be had by name."""
     installation.add_levels("v3", "base", "v3")
     installation.add("kernels_v4", "raise SystemError('illegal instruction')")
-    for backend in ("auto", "cython"):
-        status, printed, _, errors = installation.run(CYCONV_BACKEND=backend)
-        assert (status, printed, errors) == (0, "cython v3 cyconv._kernels.kernels_v3", "")
+    *results, v4, v5 = installation.run_each(
+        {"CYCONV_BACKEND": "auto"}, {"CYCONV_BACKEND": "cython"}, {"CYCONV_LEVEL": "v4"}, {"CYCONV_LEVEL": "v5"}
+    )
+    for result in results:
+        assert result[:3] == (0, CYTHON["v3"], "")
+    for level, (status, _, _, error) in (("v4", v4), ("v5", v5)):
+        expected = f"ValueError: cyconv: the level (CYCONV_LEVEL) must be one of base, v3 here, got {level!r}"
+        assert (status, error) == (1, expected)
 
 
 def test_a_level_that_is_not_installed_is_passed_over(installation):
     installation.add_levels("v4", "base")
-    assert installation.run()[1] == "cython base cyconv._kernels.kernels_base"
+    assert installation.run()[1] == CYTHON["base"]
 
 
 def test_level_is_forced(installation):
-    installation.add_levels("v4", "base", "v3", "v4")
-    for level in ("base", "v3", "v4"):
-        assert installation.run(CYCONV_LEVEL=level)[1] == f"cython {level} cyconv._kernels.kernels_{level}"
-
-
-@pytest.mark.parametrize("level", ["v4", "v5"])
-def test_level_past_the_cpu(installation, level):
-    installation.add_levels("v3", "base", "v3", "v4")
-    status, _, error, _ = installation.run(CYCONV_LEVEL=level)
-    expected = f"ValueError: cyconv: the level (CYCONV_LEVEL) must be one of base, v3 here, got {level!r}"
-    assert (status, error) == (1, expected)
+    levels = ("base", "v3", "v4")
+    installation.add_levels("v4", *levels)
+    results = installation.run_each(*({"CYCONV_LEVEL": level} for level in levels))
+    assert [printed for _, printed, *_ in results] == [CYTHON[level] for level in levels]
 
 
 # ---------------------------------------------------------------- broken
@@ -127,17 +161,17 @@ def test_broken_kernels_raise(installation):
     """They are present, so nothing falls back silently; NumPy can still be asked for."""
     installation.add_levels("base")
     installation.add("kernels_base", "raise ImportError('undefined symbol: sgemm')")
-    for backend in ("auto", "cython"):
-        status, printed, error, _ = installation.run(CYCONV_BACKEND=backend)
+    *results, numpy = installation.run_each(*({"CYCONV_BACKEND": name} for name in ("auto", "cython", "numpy")))
+    for status, printed, _, error in results:
         assert (status, printed, error) == (1, "", "ImportError: undefined symbol: sgemm")
-    assert installation.run(CYCONV_BACKEND="numpy")[0] == 0
+    assert numpy[:2] == (0, NUMPY)
 
 
 def test_broken_binary_raises(installation):
     installation.add_levels("base")
     suffix = importlib.machinery.EXTENSION_SUFFIXES[-1]
     (installation.kernels / f"kernels_base{suffix}").write_bytes(b"no library")
-    status, printed, error, _ = installation.run()
+    status, printed, _, error = installation.run()
     assert (status, printed) == (1, "")
     assert error.startswith("ImportError")
 
@@ -145,7 +179,7 @@ def test_broken_binary_raises(installation):
 def test_broken_cpu_module_raises(installation):
     installation.add("cpu", "raise ImportError('wrong ABI')")
     installation.add("kernels_base")
-    status, _, error, _ = installation.run()
+    status, _, _, error = installation.run()
     assert (status, error) == (1, "ImportError: wrong ABI")
 
 
@@ -212,8 +246,8 @@ def test_the_module_has_no_other_lazy_attribute():
 
 @needs_compiled
 def test_environment_of_this_installation():
-    for level in LEVELS:
-        printed = run_python(REPORT, CYCONV_LEVEL=level).stdout.strip()
-        assert printed == f"cython {level} cyconv._kernels.kernels_{level}"
-    assert run_python(REPORT).stdout.startswith(f"cython {LEVELS[-1]} ")
-    assert run_python(REPORT, CYCONV_BACKEND="numpy").stdout.startswith("numpy None ")
+    """In processes of their own, in which no other level's kernels are loaded."""
+    for level in LEVELS[:-1]:
+        assert run_python(REPORT, CYCONV_LEVEL=level).stdout.strip() == CYTHON[level]
+    assert run_python(REPORT).stdout.strip() == CYTHON[LEVELS[-1]]
+    assert run_python(REPORT, CYCONV_BACKEND="numpy").stdout.strip() == NUMPY

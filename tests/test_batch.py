@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from helpers import LAYOUTS, OPERATORS, Geometry, as_tuple, assert_same, cases, dtypes, operands, whole
+from geometries import Geometry
+from helpers import LAYOUTS, as_tuple, assert_same, cases, dtypes, whole
+from operators import OPERATORS, operands
 
 from cyconv import functional as F
 

@@ -5,7 +5,8 @@ Real numbers, whose sums depend on their order: whole numbers would hide a chang
 
 import numpy as np
 import pytest
-from helpers import LEVELS, Geometry, as_tuple, cases, dtypes, real, whole
+from geometries import Geometry
+from helpers import LEVELS, as_tuple, cases, dtypes, real, whole
 
 import cyconv
 from cyconv import functional as F

@@ -1,10 +1,12 @@
 """Which core SciPy's OpenBLAS is loaded with: when cyconv chooses it, and that nothing else sees the choice."""
 
+import contextlib
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from helpers import LEVELS, needs_compiled, run_python
+from helpers import LEVELS, needs_compiled, run_python, using
 
 from cyconv import _backend, _blas, _config
 
@@ -66,6 +68,25 @@ def test_the_variable_is_restored(monkeypatch):
     assert _blas.os.environ[_blas.VARIABLE] == "Zen"
 
 
+@needs_compiled
+@pytest.mark.parametrize(
+    ("level", "vendor", "core"),
+    [("v4", "AuthenticAMD", "SkylakeX"), ("v3", "AuthenticAMD", None), ("v4", "GenuineIntel", None)],
+)
+def test_the_decision_is_about_this_cpu(monkeypatch, level, vendor, core):
+    """`_backend.use` asks with what the CPU says of itself, and loads the kernels with the answer."""
+    cores = []
+    monkeypatch.setattr(_backend, "cpu", lambda: SimpleNamespace(level=lambda: level, vendor=lambda: vendor))
+    monkeypatch.setattr(_blas, "bundled_openblas", lambda: LIBRARY)
+    monkeypatch.setattr(_blas, "core", lambda name: contextlib.nullcontext(cores.append(name)))
+    monkeypatch.delitem(sys.modules, "scipy.linalg", raising=False)
+    monkeypatch.delenv(_blas.VARIABLE, raising=False)
+    with using(LEVELS[0]):
+        cores.clear()
+        _backend.use("cython", LEVELS[0])
+        assert cores == [core]
+
+
 # ---------------------------------------------------------------- a whole import
 
 # The CPU is said to be another; `seen` is the variable while scipy.linalg is being loaded, and after.
@@ -94,12 +115,12 @@ cyconv.show_config()
 """
 
 
-def imported(tmp_path, before="", level="v4", vendor="AuthenticAMD", **environment):
+def imported(tmp_path, before="", **environment):
     """([variable at the load, after it, in a child, the core in use], the text of `cyconv info`)."""
     (tmp_path / "cyconv_cpu.py").write_text(
         "import sys\n"
-        f"def level(): return {level!r}\n"
-        f"def vendor(): return {vendor!r}\n"
+        "def level(): return 'v4'\n"
+        "def vendor(): return 'AuthenticAMD'\n"
         "sys.modules['cyconv._kernels.cpu'] = sys.modules[__name__]\n",
         encoding="utf-8",
     )
@@ -134,13 +155,6 @@ def test_a_users_core_is_respected(tmp_path):
     assert words == ["Haswell", "Haswell", "Haswell", "Haswell"]
     assert "core Haswell" in text
     assert "warning" not in text  # it was asked for
-
-
-@scipys_own
-@pytest.mark.parametrize("cpu", [{"level": "v3"}, {"vendor": "GenuineIntel"}], ids=str)
-def test_other_cpus_are_left_alone(tmp_path, cpu):
-    words, _ = imported(tmp_path, **cpu)
-    assert words[:3] == ["None", "None", "None"]
 
 
 @scipys_own

@@ -75,9 +75,12 @@ def error_line(capsys):
 
 def test_train_writes_everything(train, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(pictures, "write_pictures", write_pictures)
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # whose state is the user's: importing it fails
     assert train("--epochs", 2, "--seed", 3, "--lr", 0.002) == 0
-    assert sorted(content(tmp_path / "run")) == FILES
-    assert all(content(tmp_path / "run").values())
+    files = content(tmp_path / "run")
+    assert sorted(files) == FILES
+    assert all(files.values())
+    assert all(files[name].startswith(b"\x89PNG") for name in pictures.NAMES)
     history = json.loads((tmp_path / "run" / "history.json").read_text())
     assert [record["epoch"] for record in history["epochs"]] == [1, 2]
     assert set(history["epochs"][0]) == {

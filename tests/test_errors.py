@@ -1,527 +1,23 @@
 """Each input that is rejected: the type of the error and its whole text, the same from every backend.
 
 A message names the function, the argument, what was expected, what came, and the remedy. The last
-test fails where a check in _checks.py that the functional API uses has no case here.
+test fails where a check in cyconv._checks that the functional API uses has no case here.
 """
 
 import ast
-import inspect
 import re
 import traceback
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import OPERATORS, VARIANTS, operands
+from error_cases import CALLS, CASES
+from error_texts import INDICES, POOLED, B, W, X, with_indices
+from helpers import VARIANTS
 
-import cyconv
 from cyconv import _checks
 from cyconv import functional as F
 
-HUGE = 2**31 - 1
-
-
-def z(*shape, dtype=np.float64):
-    return np.zeros(shape, dtype)
-
-
-X, W, B, G = z(2, 4, 5, 6), z(6, 4, 2, 3), z(6), z(2, 6, 4, 4)  # of conv2d; G is its grad_output
-U, V = z(4, 3, 2, 3), z(2, 3, 6, 8)  # the weight and grad_output of conv_transpose2d over X
-POOLED, INDICES = z(2, 4, 2, 3), np.zeros((2, 4, 2, 3), np.int64)  # of 2x2 windows over X
-
-
-# ---------------------------------------------------------------- one argument at a time
-
-
-def enter(context):
-    with context:
-        pass
-
-
-# Each function with correct arguments, any of which a case replaces.
-CALLS = {
-    "conv2d": lambda **given: F.conv2d(X, W, **given),
-    "conv2d_backward": lambda **given: F.conv2d_backward(G, X, W, **given),
-    "conv_transpose2d": lambda **given: F.conv_transpose2d(X, U, **given),
-    "conv_transpose2d_backward": lambda **given: F.conv_transpose2d_backward(V, X, U, **given),
-    "im2col": lambda **given: F.im2col(X, **{"kernel_size": 2, **given}),
-    "col2im": lambda **given: F.col2im(z(2, 16, 20), **{"output_size": (5, 6), "kernel_size": 2, **given}),
-    "max_pool2d": lambda **given: F.max_pool2d(X, **{"kernel_size": 2, **given}),
-    "avg_pool2d": lambda **given: F.avg_pool2d(X, **{"kernel_size": 2, **given}),
-    "avg_pool2d_backward": lambda **given: F.avg_pool2d_backward(
-        POOLED, X.shape, **{"kernel_size": 2, **given}
-    ),
-    "output_size": lambda **given: F.output_size(**{"input_size": 5, "kernel_size": 2, **given}),
-    "linear_backward": lambda **given: F.linear_backward(z(5, 3), z(5, 4), z(3, 4), **given),
-    "set_num_threads": lambda **given: cyconv.set_num_threads(**given),
-    "num_threads": lambda **given: enter(cyconv.num_threads(**given)),
-}
-# Arguments that are an int or a pair, and their least value.
-PAIRS = dict.fromkeys(("input_size", "output_size", "kernel_size", "stride", "dilation"), 1)
-PAIRS |= {"padding": 0, "output_padding": 0}
-FLAGS = ("needs_input_grad", "ceil_mode", "return_indices", "count_include_pad")
-
-
-def parameters(function):
-    return inspect.signature(getattr(F, function, None) or getattr(cyconv, function)).parameters
-
-
-def pair_cases():
-    for function, call in CALLS.items():
-        for argument, least in PAIRS.items():
-            if argument not in parameters(function):
-                continue
-            must = f"{function}: {argument} must be"
-            texts = {
-                least - 1: (ValueError, f"{must} at least {least}, got {least - 1}"),
-                HUGE + 1: (ValueError, f"{must} at most {HUGE}, got {HUGE + 1}"),
-                (1, least - 1): (ValueError, f"{must} at least {least}, got {least - 1}"),
-                (1,): (ValueError, f"{must} an int or a pair (height, width), got 1 values: (1,)"),
-                (1, 2, 3): (ValueError, f"{must} an int or a pair (height, width), got 3 values: (1, 2, 3)"),
-                1.5: (TypeError, f"{must} an int or a pair of ints, got float (1.5)"),
-                "one": (TypeError, f"{must} an int or a pair of ints, got str ('one')"),
-                (1, 2.5): (TypeError, f"{must} an int, got float (2.5)"),
-                True: (TypeError, f"{must} an int, got bool (True)"),
-                None: (TypeError, f"{must} an int or a pair of ints, got NoneType (None)"),
-            }
-            if argument == "padding":
-                del texts["one"]  # may be a string
-            if argument == "stride" and "pool" in function:
-                del texts[None]  # the kernel's size
-            for value, (error, text) in texts.items():
-                yield f"{function}-{argument}-{value}", (call, {argument: value}, error, text)
-            array = np.array(1)
-            text = f"{must} an int, got ndarray (array(1))"
-            yield f"{function}-{argument}-array", (call, {argument: array}, TypeError, text)
-
-
-def integer_cases():
-    for function, argument, most in (
-        *((function, "groups", HUGE) for function in CALLS if function.startswith("conv")),
-        ("set_num_threads", "n", 1024),
-        ("num_threads", "n", 1024),
-    ):
-        must = f"{function}: {argument} must be"
-        for value, error, text in (
-            (0, ValueError, f"{must} at least 1, got 0"),
-            (-3, ValueError, f"{must} at least 1, got -3"),
-            (most + 1, ValueError, f"{must} at most {most}, got {most + 1}"),
-            (2.0, TypeError, f"{must} an int, got float (2.0)"),
-            ((1, 1), TypeError, f"{must} an int, got tuple ((1, 1))"),
-            (True, TypeError, f"{must} an int, got bool (True)"),
-            (None, TypeError, f"{must} an int, got NoneType (None)"),
-        ):
-            yield f"{function}-{argument}-{value}", (CALLS[function], {argument: value}, error, text)
-
-
-def flag_cases():
-    for function, call in CALLS.items():
-        for argument in FLAGS:
-            if argument in parameters(function):
-                for value in (1, None, "yes"):
-                    text = f"{function}: {argument} must be True or False, got {type(value).__name__} ({value!r})"
-                    yield f"{function}-{argument}-{value}", (call, {argument: value}, TypeError, text)
-
-
-def padding_cases():
-    for function, call in CALLS.items():
-        if "padding" not in parameters(function):
-            continue
-        transposed = function.startswith("conv_transpose2d")
-        forms = "an int, a pair (h, w) or ((top, bottom), (left, right))"
-        if not transposed:
-            forms = "an int, a pair (h, w), ((top, bottom), (left, right)), 'valid' or 'same'"
-        for value in ("full", "same", "valid") if transposed else ("full", "SAME", ""):
-            text = f"{function}: padding must be {forms}, got {value!r}"
-            yield f"{function}-padding-{value!r}", (call, {"padding": value}, ValueError, text)
-        must = f"{function}: padding must be"
-        for value, error, text in (
-            (((0, 0), (0,)), ValueError, f"{must} an int or a pair (height, width), got 1 values: (0,)"),
-            (((0, -1), (0, 0)), ValueError, f"{must} at least 0, got -1"),
-            (((0, 0), 0), TypeError, f"{must} an int, got tuple ((0, 0))"),
-            (((0, 0), (0, "0")), TypeError, f"{must} an int, got str ('0')"),
-        ):
-            yield f"{function}-padding-{value}", (call, {"padding": value}, error, text)
-
-
-def array_cases():
-    """A list, a masked array, and every dtype that is neither float32 nor float64, for each array."""
-    for function in OPERATORS:
-        arrays = operands(function, np.float64)
-        if function == "max_pool2d_backward":
-            continue  # takes indices as well: below
-        names = list(parameters(function))[: len(arrays)]
-        for k, name in enumerate(names):
-
-            def call(value, function=function, arrays=arrays, k=k):
-                given = [*arrays[:k], value, *arrays[k + 1 :]]
-                if function == "col2im":
-                    return F.col2im(*given, (7, 6), (2, 3), (2, 1), (1, 0))
-                if function == "avg_pool2d_backward":
-                    return F.avg_pool2d_backward(*given, (3, 4, 7, 6), (2, 3), (2, 1), (1, 0))
-                return OPERATORS[function].call(*given)
-
-            text = f"{function}: {name} must be a NumPy array, got list; write numpy.asarray({name})"
-            yield f"{function}-{name}-list", (call, {"value": [1.0]}, TypeError, text)
-            text = (
-                f"{function}: {name} is a masked array, whose mask would be lost; write {name}.filled(value)"
-            )
-            yield f"{function}-{name}-masked", (call, {"value": np.ma.array(arrays[k])}, TypeError, text)
-            for dtype in ("float32", "float16", "longdouble", "complex128", "int64", "bool", "object"):
-                if dtype == "float32" and len(arrays) == 1:
-                    continue  # which is right
-                array = np.zeros(arrays[k].shape, dtype)
-                # the first array that is right says what the others must be
-                wanted = "float64" if k or len(arrays) > 1 else "float32"
-                odd = name
-                if dtype == "float32" and k == 0:
-                    wanted, odd = "float32", names[1]
-                dtypes = ", ".join(f"{n} is {array.dtype if n == name else 'float64'}" for n in names)
-                text = (
-                    f"{function}: all arrays must be float32 or all float64, but {dtypes}; "
-                    f"write {odd}.astype(numpy.{wanted})"
-                )
-                yield f"{function}-{name}-{dtype}", (call, {"value": array}, TypeError, text)
-
-
-# ---------------------------------------------------------------- arguments that do not fit each other
-
-
-def read_only(array):
-    array.flags.writeable = False
-    return array
-
-
-def out_cases():
-    for function, call, shape in (
-        ("conv2d", lambda out: F.conv2d(X, W, out=out), (2, 6, 4, 4)),
-        ("conv2d", lambda out: F.conv2d(X[0], W, out=out), (6, 4, 4)),
-        ("conv_transpose2d", lambda out: F.conv_transpose2d(X, U, out=out), (2, 3, 6, 8)),
-        ("max_pool2d", lambda out: F.max_pool2d(X, 2, out=out), (2, 4, 2, 3)),
-        ("avg_pool2d", lambda out: F.avg_pool2d(X, 2, out=out), (2, 4, 2, 3)),
-    ):
-        for value, error, text in (
-            ([], TypeError, "must be a NumPy array, got list"),
-            (np.ma.zeros(shape), TypeError, "must be a NumPy array, got MaskedArray"),
-            (z(*shape, dtype=np.float32), TypeError, "must have dtype float64, got float32"),
-            (z(*shape, dtype=np.int64), TypeError, "must have dtype float64, got int64"),
-            (z(*shape[:-1], 1), ValueError, f"must have shape {shape}, got {(*shape[:-1], 1)}"),
-            (z(1, *shape), ValueError, f"must have shape {shape}, got {(1, *shape)}"),
-            (read_only(z(*shape)), ValueError, "is read-only"),
-        ):
-            name = f"{function}-{len(shape)}d-out {text}"
-            yield name, (call, {"out": value}, error, f"{function}: out {text}")
-
-
-INPUT = "input must have shape (N, C, H, W) or (C, H, W), got input.shape="
-EMPTY = "input may be empty only along the batch, got input.shape="
-WEIGHT = "weight must have shape (C_out, C_in/groups, kernel_h, kernel_w), none of them 0, got weight.shape="
-FIT = "and does not fit input of size"
-NOT_ALL_FIT = (
-    f"kernel_size 2x7 with dilation 1x1 covers 2x7 {FIT} 5x6 with padding (top 0, bottom 0, left 0, right 0)"
-)
-DILATED = (
-    f"kernel_size 3x2 with dilation 4x1 covers 9x2 {FIT} 5x6 with padding (top 1, bottom 2, left 0, right 0)"
-)
-MORE = "; increase padding"
-SIZE = "as large as the other along every axis, got f.shape="
-OUTSIDE = "pass the indices that max_pool2d(..., return_indices=True) gave for an input of input_shape"
-FORWARD = "(the output of the forward pass)"
-
-# text: call. The text starts with the function's name; ValueError, except in TYPE_ERRORS.
-VALUE_ERRORS = {
-    # images
-    f"conv2d: {INPUT}(5, 6)": lambda: F.conv2d(X[0, 0], W),
-    f"conv2d: {INPUT}(1, 2, 4, 5, 6)": lambda: F.conv2d(X[np.newaxis], W),
-    f"conv2d: {EMPTY}(2, 0, 5, 6)": lambda: F.conv2d(X[:, :0], W),
-    f"conv2d: {EMPTY}(4, 5, 0)": lambda: F.conv2d(X[0, ..., :0], W),
-    f"conv2d_backward: {INPUT}(5, 6)": lambda: F.conv2d_backward(G, X[0, 0], W),
-    f"conv_transpose2d: {INPUT}(6,)": lambda: F.conv_transpose2d(X[0, 0, 0], U),
-    f"conv_transpose2d: {EMPTY}(0, 5, 6)": lambda: F.conv_transpose2d(X[0, :0], U),
-    f"conv_transpose2d_backward: {INPUT}()": lambda: F.conv_transpose2d_backward(V, z(), U),
-    f"im2col: {INPUT}(5, 6)": lambda: F.im2col(X[0, 0], 2),
-    f"im2col: {EMPTY}(2, 4, 0, 6)": lambda: F.im2col(X[:, :, :0], 2),
-    f"max_pool2d: {INPUT}(5, 6)": lambda: F.max_pool2d(X[0, 0], 2),
-    f"max_pool2d: {EMPTY}(2, 4, 0, 6)": lambda: F.max_pool2d(X[:, :, :0], 2),
-    f"avg_pool2d: {INPUT}(5, 6)": lambda: F.avg_pool2d(X[0, 0], 2),
-    f"avg_pool2d: {EMPTY}(2, 4, 5, 0)": lambda: F.avg_pool2d(X[..., :0], 2),
-    # weight and bias
-    f"conv2d: {WEIGHT}(6, 4, 2)": lambda: F.conv2d(X, W[..., 0]),
-    f"conv2d: {WEIGHT}(0, 4, 2, 3)": lambda: F.conv2d(X, W[:0]),
-    f"conv2d: {WEIGHT}(6, 4, 0, 3)": lambda: F.conv2d(X, W[:, :, :0]),
-    f"conv2d_backward: {WEIGHT}(24,)": lambda: F.conv2d_backward(G, X, z(24)),
-    "conv_transpose2d: weight must have shape (C_in, C_out/groups, kernel_h, kernel_w), none of them 0, got "
-    "weight.shape=(4, 0, 2, 3)": lambda: F.conv_transpose2d(X, U[:, :0]),
-    "conv2d: weight.shape[0]=6 must be a multiple of groups=4": lambda: F.conv2d(X, W[:, :1], groups=4),
-    "conv2d: weight expects 3 input channels (weight.shape[1]=3, groups=1) but input has 4 "
-    "(input.shape=(2, 4, 5, 6))": lambda: F.conv2d(X, W[:, :3]),
-    "conv2d: weight expects 8 input channels (weight.shape[1]=4, groups=2) but input has 4 "
-    "(input.shape=(2, 4, 5, 6))": lambda: F.conv2d(X, W, groups=2),
-    "conv2d: weight expects 3 input channels (weight.shape[1]=3, groups=1) but input has 4 "
-    "(input.shape=(4, 5, 6))": lambda: F.conv2d(X[0], W[:, :3]),
-    "conv2d_backward: weight expects 3 input channels (weight.shape[1]=3, groups=1) but input has 4 "
-    "(input.shape=(4, 5, 6))": lambda: F.conv2d_backward(G[0], X[0], W[:, :3]),
-    "conv_transpose2d: weight.shape[0]=4 must be a multiple of groups=3": lambda: F.conv_transpose2d(
-        X, U, groups=3
-    ),
-    "conv_transpose2d: weight expects 3 input channels (weight.shape[0]=3) but input has 4 "
-    "(input.shape=(2, 4, 5, 6))": lambda: F.conv_transpose2d(X, U[:3]),
-    "conv_transpose2d_backward: weight expects 3 input channels (weight.shape[0]=3) but input has 4 "
-    "(input.shape=(4, 5, 6))": lambda: F.conv_transpose2d_backward(V[0], X[0], U[:3]),
-    "conv2d: bias must have shape (6,) to match weight, got bias.shape=(5,)": lambda: F.conv2d(X, W, B[:5]),
-    "conv2d: bias must have shape (6,) to match weight, got bias.shape=(6, 1)": lambda: F.conv2d(
-        X, W, z(6, 1)
-    ),
-    "conv_transpose2d: bias must have shape (6,) to match weight, got bias.shape=(3,)": (
-        lambda: F.conv_transpose2d(X, U, z(3), groups=2)
-    ),
-    f"conv2d: weight has 2147483648 elements per channel, more than BLAS can count ({HUGE})": (
-        # through conv2d this weight would take 8 GiB
-        lambda: _checks.conv_weight("conv2d", (2, 1, 5, 6), (1, 1, 2**15, 2**16), None, 1)
-    ),
-    f"conv_transpose2d: weight.shape[0]=4294967296 in 2 groups is more than BLAS can count ({HUGE})": (
-        lambda: _checks.conv_weight(
-            "conv_transpose2d",
-            (1, 2**32, 1, 1),
-            (2**32, 1, 1, 1),
-            None,
-            2,
-            transposed=True,
-        )
-    ),
-    # the window
-    f"conv2d: {NOT_ALL_FIT}{MORE}": lambda: F.conv2d(X, z(1, 4, 2, 7)),
-    f"conv2d_backward: {DILATED}{MORE}": lambda: F.conv2d_backward(
-        G, X, z(6, 4, 3, 2), 1, ((1, 2), (0, 0)), (4, 1)
-    ),
-    f"im2col: {NOT_ALL_FIT}{MORE}": lambda: F.im2col(X, (2, 7)),
-    f"col2im: {NOT_ALL_FIT}{MORE}": lambda: F.col2im(z(2, 14, 1), (5, 6), (2, 7)),
-    f"max_pool2d: {DILATED}{MORE}": lambda: F.max_pool2d(X, (3, 2), 1, ((1, 2), (0, 0)), (4, 1)),
-    f"avg_pool2d: {NOT_ALL_FIT}{MORE}": lambda: F.avg_pool2d(X, (2, 7)),
-    f"avg_pool2d_backward: {NOT_ALL_FIT}{MORE}": lambda: F.avg_pool2d_backward(POOLED, X.shape, (2, 7)),
-    f"output_size: {NOT_ALL_FIT}{MORE}": lambda: F.output_size((5, 6), (2, 7)),
-    f"output_size: kernel_size 8x8 with dilation 1x1 covers 8x8 {FIT} 5x5 with padding (top 0, bottom 0, left 0, "
-    f"right 0){MORE}": lambda: F.output_size(5, 8, 3, ceil_mode=True),
-    # pooling's padding, on each side
-    **{
-        f"max_pool2d: padding must be at most half of the kernel, but {side} padding is {pad} and the kernel "
-        f"covers {covered}": lambda padding=padding, dilation=dilation: F.max_pool2d(
-            X, (3, 2), 1, padding, dilation
-        )
-        for side, pad, covered, padding, dilation in (
-            ("top", 2, 3, 2, 1),
-            ("bottom", 2, 3, ((0, 2), (0, 0)), 1),
-            ("left", 2, 2, ((1, 1), (2, 0)), 1),
-            ("right", 3, 4, ((1, 1), (2, 3)), 3),
-        )
-    },
-    "avg_pool2d: padding must be at most half of the kernel, but left padding is 2 and the kernel covers 3": (
-        lambda: F.avg_pool2d(X, (2, 3), 1, (1, 2))
-    ),
-    "avg_pool2d_backward: padding must be at most half of the kernel, but top padding is 1 and the kernel covers 1": (
-        lambda: F.avg_pool2d_backward(POOLED, X.shape, 1, 1, 1)
-    ),
-    # the transposed window
-    "conv_transpose2d: output_padding must be smaller than stride or dilation, got output_padding 2 with stride 1 "
-    "and dilation 2": lambda: F.conv_transpose2d(X, U, None, (2, 1), 0, (1, 2), 1, (1, 2)),
-    "conv_transpose2d_backward: output_padding must be smaller than stride or dilation, got output_padding 1 with "
-    "stride 1 and dilation 1": lambda: F.conv_transpose2d_backward(V, X, U, output_padding=1),
-    "conv_transpose2d: input of size 5x6 with kernel_size 2x3 and padding (top 2, bottom 4, left 1, right 1) gives "
-    "output of size 0x6; decrease padding": lambda: F.conv_transpose2d(X, U, padding=((2, 4), (1, 1))),
-    "conv_transpose2d_backward: input of size 5x6 with kernel_size 2x3 and padding (top 0, bottom 0, left 5, right "
-    "5) gives output of size 6x-2; decrease padding": lambda: F.conv_transpose2d_backward(
-        V, X, U, padding=(0, 5)
-    ),
-    # gradients
-    f"conv2d_backward: grad_output must have shape (2, 6, 4, 4) {FORWARD}, got (2, 6, 4, 3)": (
-        lambda: F.conv2d_backward(G[..., :3], X, W)
-    ),
-    f"conv2d_backward: grad_output must have shape (6, 4, 4) {FORWARD}, got (2, 6, 4, 4)": (
-        lambda: F.conv2d_backward(G, X[0], W)
-    ),
-    f"conv2d_backward: grad_output must have shape (2, 6, 4, 4) {FORWARD}, got (6, 4, 4)": (
-        lambda: F.conv2d_backward(G[0], X, W)
-    ),
-    f"conv_transpose2d_backward: grad_output must have shape (2, 3, 6, 8) {FORWARD}, got (2, 3, 8, 6)": (
-        lambda: F.conv_transpose2d_backward(V.swapaxes(2, 3), X, U)
-    ),
-    f"avg_pool2d_backward: grad_output must have shape (2, 4, 2, 3) {FORWARD}, got (2, 4, 3, 3)": (
-        lambda: F.avg_pool2d_backward(z(2, 4, 3, 3), X.shape, 2)
-    ),
-    f"linear_backward: grad_output must have shape (5, 3) {FORWARD}, got (3, 5)": (
-        lambda: F.linear_backward(z(3, 5), z(5, 4), z(3, 4))
-    ),
-    "relu_backward: grad_output must have shape (3, 4) (that of output), got (4, 3)": (
-        lambda: F.relu_backward(z(4, 3), z(3, 4))
-    ),
-    # max pooling's indices
-    "max_pool2d_backward: indices must have shape (2, 4, 2, 3) (that of grad_output), got (4, 2, 3)": (
-        lambda: F.max_pool2d_backward(POOLED, INDICES[0], X.shape)
-    ),
-    f"max_pool2d_backward: 3 of the indices lie outside the plane of 5x6 pixels; {OUTSIDE}": (
-        lambda: F.max_pool2d_backward(POOLED, with_indices(-2, 30, 10**12), X.shape)
-    ),
-    f"max_pool2d_backward: 1 of the indices lie outside the plane of 1x4 pixels; {OUTSIDE}": (
-        lambda: F.max_pool2d_backward(POOLED[0], with_indices(4, -1)[0], (4, 1, 4))
-    ),
-    "max_pool2d_backward: grad_output must have the batch and channels of input_shape=(3, 4, 5, 6) and at least one "
-    "pixel, got grad_output.shape=(2, 4, 2, 3)": lambda: F.max_pool2d_backward(POOLED, INDICES, (3, 4, 5, 6)),
-    "max_pool2d_backward: grad_output must have the batch and channels of input_shape=(2, 5, 6) and at least one "
-    "pixel, got grad_output.shape=(2, 4, 2, 3)": lambda: F.max_pool2d_backward(POOLED, INDICES, (2, 5, 6)),
-    "max_pool2d_backward: grad_output must have the batch and channels of input_shape=(2, 4, 5, 6) and at least one "
-    "pixel, got grad_output.shape=(2, 4, 2, 0)": (
-        lambda: F.max_pool2d_backward(POOLED[..., :0], INDICES[..., :0], X.shape)
-    ),
-    "max_pool2d_backward: grad_output must have the batch and channels of input_shape=(4, 5, 6) and at least one "
-    "pixel, got grad_output.shape=(6,)": lambda: F.max_pool2d_backward(
-        z(6), INDICES[0, 0].ravel()[:6], (4, 5, 6)
-    ),
-    # shapes as arguments
-    **{
-        text: lambda function=function, shape=shape: function(shape)
-        for name, function in (
-            ("max_pool2d_backward", lambda shape: F.max_pool2d_backward(POOLED, INDICES, shape)),
-            ("avg_pool2d_backward", lambda shape: F.avg_pool2d_backward(POOLED, shape, 2)),
-        )
-        for text, shape in {
-            f"{name}: input_shape must be (N, C, H, W) or (C, H, W), got (5, 6)": (5, 6),
-            f"{name}: input_shape must be (N, C, H, W) or (C, H, W), got (1, 2, 4, 5, 6)": (1, 2, 4, 5, 6),
-            f"{name}: input_shape must be at least 1, got 0": (2, 0, 5, 6),
-            f"{name}: input_shape must be at least 0, got -1": (-1, 4, 5, 6),
-            f"{name}: input_shape must be at most {2**62}, got {2**62 + 1}": (1, 1, 1, 2**62 + 1),
-            f"{name}: input_shape of shape (1, 1048576, 1048576, 1048576) is larger than any memory": (
-                1,
-                2**20,
-                2**20,
-                2**20,
-            ),
-        }.items()
-    },
-    # sizes past any memory
-    f"conv2d: padded image of shape ({2**32 + 3}, {2**32 + 3}) is larger than any memory": (
-        lambda: F.conv2d(X, W, padding=((HUGE, HUGE), (HUGE, HUGE - 1)), stride=HUGE)
-    ),
-    f"conv_transpose2d: padded image of shape ({HUGE + 2}, {HUGE + 3}) is larger than any memory": (
-        lambda: F.conv_transpose2d(X[:, :, :2, :2], U, stride=HUGE)
-    ),
-    f"max_pool2d: padded image of shape ({HUGE}, {HUGE}) is larger than any memory": (
-        lambda: F.max_pool2d(X, HUGE, padding="same")
-    ),
-    f"conv2d: output of shape (2, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
-        lambda: F.conv2d(X, W, padding=((HUGE, 1), (2**28, 0)))
-    ),
-    f"conv2d: output of shape (0, 6, {2**31 + 4}, {2**28 + 4}) is larger than any memory": (
-        lambda: F.conv2d(X[:0], W, padding=((HUGE, 1), (2**28, 0)))
-    ),
-    f"im2col: columns of shape (2, 4, {(2**31 + 5) * (2**28 + 6)}) is larger than any memory": (
-        lambda: F.im2col(X, 1, padding=((HUGE, 1), (2**28, 0)))
-    ),
-    f"col2im: output of shape (1, 20, {HUGE}, {2**27}) is larger than any memory": (
-        lambda: F.col2im(z(1, 20, 1), (HUGE, 2**27), 1, stride=HUGE)
-    ),
-    # columns
-    **{
-        f"col2im: columns must have shape (N, C*6, 16) or (C*6, 16) for kernel_size 2x3 and 4x4 windows, got "
-        f"columns.shape={shape}": lambda shape=shape: F.col2im(z(*shape), (5, 6), (2, 3))
-        for shape in ((2, 24, 15), (2, 25, 16), (2, 0, 16), (24, 17), (16,), (1, 2, 24, 16))
-    },
-    # linear
-    "linear: weight must have shape (out_features, in_features), got (4,)": lambda: F.linear(z(5, 4), z(4)),
-    "linear_backward: weight must have shape (out_features, in_features), got (3, 4, 1)": (
-        lambda: F.linear_backward(z(5, 3), z(5, 4), z(3, 4, 1))
-    ),
-    "linear: weight expects 4 input features (weight.shape=(3, 4)) but the last axis of input has 3 "
-    "(input.shape=(5, 3))": lambda: F.linear(z(5, 3), z(3, 4)),
-    "linear: weight expects 4 input features (weight.shape=(3, 4)) but the last axis of input has no "
-    "(input.shape=())": lambda: F.linear(z(), z(3, 4)),
-    "linear_backward: weight expects 4 input features (weight.shape=(3, 4)) but the last axis of input has 5 "
-    "(input.shape=(4, 5))": lambda: F.linear_backward(z(4, 3), z(4, 5), z(3, 4)),
-    "linear: bias must have shape (3,), got (4,)": lambda: F.linear(z(5, 4), z(3, 4), z(4)),
-    f"linear: weight.shape=(2147483648, 0) is more than BLAS can count ({HUGE})": (
-        lambda: F.linear(z(5, 0), z(HUGE + 1, 0))
-    ),
-    f"linear_backward: input has 4294967296 rows, more than BLAS can count ({HUGE}); pass fewer": (
-        lambda: F.linear_backward(z(2, 2**31, 0), z(2, 2**31, 0), z(0, 0))
-    ),
-    # convolve
-    "convolve: f and g must both be 1-D or both 2-D, got f.shape=(3,), g.shape=(2, 2)": (
-        lambda: F.convolve(z(3), z(2, 2))
-    ),
-    "convolve: f and g must both be 1-D or both 2-D, got f.shape=(3, 1, 1), g.shape=(2, 1, 1)": (
-        lambda: F.convolve(z(3, 1, 1), z(2, 1, 1))
-    ),
-    "convolve: f and g must both be 1-D or both 2-D, got f.shape=(), g.shape=()": lambda: F.convolve(
-        z(), z()
-    ),
-    "convolve: f and g must not be empty, got f.shape=(0,), g.shape=(2,)": lambda: F.convolve(z(0), z(2)),
-    "convolve: f and g must not be empty, got f.shape=(2, 3), g.shape=(2, 0)": lambda: F.convolve(
-        z(2, 3), z(2, 0)
-    ),
-    f"convolve: mode 'valid' needs one array at least {SIZE}(3, 2), g.shape=(2, 3)": (
-        lambda: F.convolve(z(3, 2), z(2, 3), "valid")
-    ),
-    "convolve: mode must be one of 'full', 'same', 'valid', got 'circular'": lambda: F.convolve(
-        z(3), z(2), "circular"
-    ),
-    "conv2d: algorithm must be one of 'auto', 'im2col', 'winograd', got 'fft'": lambda: F.conv2d(
-        X, W, algorithm="fft"
-    ),
-    "conv2d_backward: algorithm must be one of 'auto', 'im2col', 'winograd', got 'fft'": (
-        lambda: F.conv2d_backward(G, X, W, algorithm="fft")
-    ),
-    "conv2d: algorithm 'winograd' needs a 3x3 or 5x5 kernel, stride 1, dilation 1 and padding below the kernel's size, "
-    "got kernel_size 3x3, stride (2, 1), dilation (1, 1), padding (0, 0, 0, 0); write algorithm='auto'": (
-        lambda: F.conv2d(z(1, 1, 8, 8), z(1, 1, 3, 3), stride=(2, 1), algorithm="winograd")
-    ),
-}
-
-TYPE_ERRORS = {
-    "conv2d: algorithm must be one of 'auto', 'im2col', 'winograd', got None": lambda: F.conv2d(
-        X, W, algorithm=None
-    ),
-    "convolve: mode must be one of 'full', 'same', 'valid', got 0": lambda: F.convolve(z(3), z(2), 0),
-    "max_pool2d_backward: grad_output must be a NumPy array, got float; write numpy.asarray(grad_output)": (
-        lambda: F.max_pool2d_backward(1.0, INDICES, X.shape)
-    ),
-    "max_pool2d_backward: indices must be a NumPy array, got list; write numpy.asarray(indices)": (
-        lambda: F.max_pool2d_backward(POOLED, INDICES.tolist(), X.shape)
-    ),
-    **{
-        f"max_pool2d_backward: indices must be an array of int64, got dtype {dtype}": (
-            lambda dtype=dtype: F.max_pool2d_backward(POOLED, INDICES.astype(dtype), X.shape)
-        )
-        for dtype in ("float64", "uint64", "bool", "object")
-    },
-    "max_pool2d_backward: input_shape must be a tuple of ints, got int": (
-        lambda: F.max_pool2d_backward(POOLED, INDICES, 240)
-    ),
-    "max_pool2d_backward: input_shape must be an int, got float (5.0)": (
-        lambda: F.max_pool2d_backward(POOLED, INDICES, (2, 4, 5.0, 6))
-    ),
-    "avg_pool2d_backward: input_shape must be a tuple of ints, got ndarray": (
-        lambda: F.avg_pool2d_backward(POOLED, np.array(X.shape), 2)
-    ),
-}
-
-
-def with_indices(*wrong):
-    """Indices of which the first few are `wrong`."""
-    indices = INDICES.copy()
-    indices.flat[: len(wrong)] = wrong
-    return indices
-
-
-def text_cases():
-    for error, table in ((ValueError, VALUE_ERRORS), (TypeError, TYPE_ERRORS)):
-        for text, call in table.items():
-            yield text, (call, {}, error, text)
-
-
-CASES = {
-    re.sub(r"[^ -~]", "?", name): case
-    for generate in (array_cases, pair_cases, integer_cases, flag_cases, padding_cases, out_cases, text_cases)
-    for name, case in generate()
-}
 FUNCTIONS = sorted({case[-1].split(":")[0] for case in CASES.values()})
 
 
@@ -562,28 +58,33 @@ def test_kinds_that_are_accepted(backend):
 # ---------------------------------------------------------------- completeness
 
 
-def raises_of(tree, names):
-    """Lines of the `raise` statements with a text, of the functions `names` and of those that they call."""
-    functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+def raises_of(sources, names):
+    """(file's name, line) of each `raise` with a text, in the functions `names` and those that they call."""
+    functions = {
+        node.name: (source.name, node)
+        for source in sources
+        for node in ast.parse(source.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef)
+    }
     waiting, found = [*names], set()
     while waiting:
-        function = functions.pop(waiting.pop(), None)
+        file, function = functions.pop(waiting.pop(), (None, None))
         for node in ast.walk(function) if function else ():
             if isinstance(node, ast.Name):
                 waiting.append(node.id)
             if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
-                found.add(node.lineno)
+                found.add((file, node.lineno))
     return found
 
 
 def test_every_check_has_a_case():
-    source = Path(_checks.__file__)
-    package = source.parent
+    checks = Path(_checks.__file__).parent
+    package = checks.parent
     users = [*(package / "functional").glob("*.py"), package / "_window.py", package / "_threads.py"]
     names = {
         name for user in users for name in re.findall(r"_checks\.(\w+)", user.read_text(encoding="utf-8"))
     }
-    expected = raises_of(ast.parse(source.read_text(encoding="utf-8")), names)
+    expected = raises_of(checks.glob("*.py"), names)
     assert len(expected) > 25
 
     reached = set()
@@ -591,6 +92,6 @@ def test_every_check_has_a_case():
         try:
             call(**arguments)
         except error as caught:
-            frames = traceback.extract_tb(caught.__traceback__)
-            reached |= {frame.lineno for frame in frames if frame.filename == str(source)}
-    assert expected <= reached, f"{source}: no case reaches the lines {sorted(expected - reached)}"
+            files = [(Path(frame.filename), frame.lineno) for frame in traceback.extract_tb(caught.__traceback__)]
+            reached |= {(file.name, line) for file, line in files if file.parent == checks}
+    assert expected <= reached, f"no case reaches these lines of {checks}: {sorted(expected - reached)}"

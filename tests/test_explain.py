@@ -1,6 +1,8 @@
 """explain: the plan of what kernels do, its times, its text, its errors."""
 
 import functools
+import importlib
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +15,30 @@ from cyconv.explain import Step
 from cyconv.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
 
 STEPS = ["forward", "grad_input", "grad_weight"]
+
+module = importlib.import_module("cyconv.explain")  # cyconv.explain is the function
+
+
+@pytest.fixture(autouse=True)
+def measured_once(monkeypatch):
+    monkeypatch.setattr(module, "LEAST_CALLS", 1)
+    monkeypatch.setattr(module, "SECONDS", 0.0)
+
+
+def test_the_measured_time_is_the_least_of_several(monkeypatch):
+    """Of three calls, or of as many as fill the time."""
+    monkeypatch.undo()
+    now = 0.0
+    monkeypatch.setattr(module, "time", types.SimpleNamespace(perf_counter=lambda: now))
+    for times in ([0.2, 0.1, 0.3], [0.02, 0.01, 0.015, 0.02]):
+        left = iter(times)
+
+        def run():
+            nonlocal now
+            now += next(left)  # noqa: B023
+
+        assert module._measured(run) == pytest.approx(min(times))
+        assert not list(left)
 
 
 def test_a_network(backend):

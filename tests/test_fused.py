@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import GEOMETRIES, Geometry, assert_agree, cases, dtypes, real, using
+from geometries import GEOMETRIES, Geometry
+from helpers import assert_agree, cases, dtypes, real, using
 
 import cyconv
 from cyconv import _backend

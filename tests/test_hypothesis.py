@@ -7,7 +7,8 @@ import math
 
 import numpy as np
 import oracle
-from helpers import Geometry, Pooling, assert_agree, assert_same, spiky, using, whole
+from geometries import Geometry, Pooling
+from helpers import assert_agree, assert_same, spiky, using, whole
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from test_adjoint import inner

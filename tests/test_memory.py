@@ -136,13 +136,16 @@ def test_no_memory(level):
 
 
 GROWTH = """
+import gc, sys
 import numpy as np
+import cyconv
 from cyconv import functional as F
 
 def resident():
     with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) // 1024
+        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
 
+# calls that take a megabyte or more
 rng = np.random.default_rng(0)
 calls = []
 for channels, groups, kernel in ((32, 1, 3), (32, 32, 3), (32, 1, 2)):  # Winograd, depthwise, columns
@@ -157,26 +160,8 @@ for _ in range(40):
     for call in calls:
         call()
 print(resident() - before)
-"""
 
-
-@linux
-@pytest.mark.parametrize("variant", COMPILED_OR_NUMPY)
-def test_no_growth(variant):
-    """Workspace is given back: 240 calls, each of which takes a megabyte or more, grow by less than 20 MiB."""
-    assert int(run_python(GROWTH, **environment_of(variant)).stdout) < 20
-
-
-MANY = """
-import gc, sys
-import numpy as np
-import cyconv
-from cyconv import functional as F
-
-def resident():
-    with open("/proc/self/status") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("VmRSS")) / 1024
-
+# ten thousand small calls of every function
 def rejected():
     for arguments in ((x, w[:, :1]), (x, None), (x[0, 0], w), (x, w, None, -1)):
         try:
@@ -219,8 +204,9 @@ print(later_blocks - blocks, later_memory - memory)
 
 @linux
 @pytest.mark.parametrize("variant", COMPILED_OR_NUMPY)
-def test_no_growth_over_10_000_calls(variant):
-    """Of every function, refused ones among them: no object is left behind, and no page."""
-    blocks, mebibytes = run_python(MANY, **environment_of(variant)).stdout.split()
+def test_no_growth(variant):
+    """Workspace is given back; no call of any function, refused ones among them, leaves an object or a page behind."""
+    large, blocks, small = run_python(GROWTH, **environment_of(variant)).stdout.split()
+    assert float(large) < 20  # MiB, after 240 calls
     assert int(blocks) < 50  # one object of one call, left behind each time, would be 625
-    assert float(mebibytes) < 2
+    assert float(small) < 2  # MiB

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from layer_cases import NoDraws
 
 import cyconv
 from cyconv import models
@@ -13,16 +12,6 @@ SMALL = {
     "lenet": (models.lenet, (1, 28, 28)),
     "small_vgg": (models.small_vgg, (3, 32, 32)),
 }
-
-
-@pytest.fixture(scope="module")
-def vgg16():
-    return models.vgg16(rng=NoDraws())
-
-
-@pytest.fixture(scope="module")
-def alexnet():
-    return models.alexnet(rng=NoDraws())
 
 
 def volumes(model, shape, kinds):

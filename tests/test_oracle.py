@@ -6,21 +6,8 @@ Whole numbers make every result exact, so there is no tolerance, except where an
 import numpy as np
 import oracle
 import pytest
-from helpers import (
-    DILATED_POOLINGS,
-    GEOMETRIES,
-    POOLINGS,
-    TRANSPOSED,
-    Geometry,
-    assert_same,
-    cases,
-    dtypes,
-    eps,
-    real,
-    spiky,
-    using,
-    whole,
-)
+from geometries import DILATED_POOLINGS, GEOMETRIES, POOLINGS, TRANSPOSED, Geometry
+from helpers import assert_same, cases, dtypes, eps, real, spiky, using, whole
 
 from cyconv import functional as F
 
@@ -241,7 +228,7 @@ def test_pieces(monkeypatch, C, C_out):
     expected = results()
     window_bytes = 8 * C * 6
     for piece_bytes in (1, 2 * 2 * window_bytes, 2 * 12 * window_bytes):  # a row; two rows; two images
-        monkeypatch.setattr("cyconv._reference.PIECE_BYTES", piece_bytes)
+        monkeypatch.setattr("cyconv._reference.windows.PIECE_BYTES", piece_bytes)
         assert_same(results(), expected, piece_bytes)
 
 

@@ -2,18 +2,8 @@
 
 import numpy as np
 import pytest
-from helpers import (
-    LAYOUTS,
-    OPERATORS,
-    as_tuple,
-    assert_same,
-    cases,
-    dtypes,
-    misaligned,
-    operands,
-    strided,
-    whole,
-)
+from helpers import LAYOUTS, as_tuple, assert_same, cases, dtypes, misaligned, strided, whole
+from operators import OPERATORS, operands
 
 from cyconv import functional as F
 

@@ -11,7 +11,15 @@ import subprocess
 import sys
 
 import pytest
-from helpers import COMPILED_OR_NUMPY, LEVELS, VARIANTS, environment_of, needs_compiled, run_python
+from helpers import (
+    COMPILED_OR_NUMPY,
+    LEVELS,
+    VARIANTS,
+    environment_of,
+    needs_compiled,
+    run_command,
+    run_python,
+)
 
 BACKEND, _ = VARIANTS[COMPILED_OR_NUMPY[-1]]
 # the worst and the best of the compiled ones: BLAS or our own products
@@ -22,21 +30,10 @@ def run_script(tmp_path, code, *arguments, **environment):
     """Run `code` as a file, which spawned children can import; what it prints."""
     path = tmp_path / "script.py"
     path.write_text(code, encoding="utf-8")
-    clean = {
-        k: v for k, v in os.environ.items() if not k.startswith(("CYCONV_", "OMP_", "OPENBLAS_", "MKL_"))
-    }
     try:
-        process = subprocess.run(
-            [sys.executable, str(path), *map(str, arguments)],
-            env={**clean, **environment},
-            capture_output=True,
-            text=True,
-            timeout=100,
-        )
+        return run_command([str(path), *arguments], **environment).stdout
     except subprocess.TimeoutExpired as error:
         pytest.fail(f"it hangs, after {error.output}")
-    assert process.returncode == 0, process.stdout + process.stderr
-    return process.stdout
 
 
 # ---------------------------------------------------------------- worker processes
@@ -68,14 +65,15 @@ def work(k):
 def through(kind):
     kind, _, method = kind.partition("-")
     if kind == "pool":
-        with multiprocessing.get_context(method).Pool(2) as pool:
+        processes = 2 if method == "fork" else 1  # others share nothing, and import everything
+        with multiprocessing.get_context(method).Pool(processes) as pool:
             return pool.map(work, range(4), chunksize=1)
     if kind == "futures":
-        context = multiprocessing.get_context(method)
-        with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as pool:
+        with concurrent.futures.ProcessPoolExecutor(2) as pool:
             return list(pool.map(work, range(4)))
     import joblib
-    with joblib.parallel_config(backend=method, n_jobs=2):
+    inner = {"inner_max_num_threads": 5} if method == "loky" else {}  # the OMP_NUM_THREADS of its workers
+    with joblib.parallel_config(backend=method, n_jobs=2, **inner):
         return joblib.Parallel()(joblib.delayed(work)(k) for k in range(4))
 
 if __name__ == "__main__":
@@ -88,37 +86,21 @@ if __name__ == "__main__":
         print("", *{(threads, "fork" in info) for _, threads, info in found})
         assert results() == expected and cyconv.get_num_threads() == 2, kind
 """
-POOLS = [f"pool-{method}" for method in multiprocessing.get_all_start_methods()]
-FUTURES = [kind.replace("pool", "futures") for kind in POOLS]
 
 
 def test_workers_after_use_in_the_parent(tmp_path):
-    """No hang, the same numbers; children of fork run on one thread and say so in `info`."""
-    kinds = [*POOLS, *FUTURES]
+    """No hang, the same numbers; children of fork run on one thread and say so in `info`, others on their default."""
+    kinds = [*(f"pool-{method}" for method in multiprocessing.get_all_start_methods()), "futures"]
     if importlib.util.find_spec("joblib"):
         kinds += ["joblib-loky", "joblib-multiprocessing"]
-    lines = run_script(tmp_path, WORKERS, *kinds, CYCONV_BACKEND=BACKEND, CYCONV_NUM_THREADS="3").splitlines()
+    forking = {"pool-fork", "joblib-multiprocessing"} if sys.platform == "linux" else {"pool-fork"}
+    if multiprocessing.get_start_method() == "fork":
+        forking.add("futures")
+    lines = run_script(tmp_path, WORKERS, *kinds, CYCONV_BACKEND=BACKEND, OMP_NUM_THREADS="3").splitlines()
     for kind, line in zip(kinds, lines, strict=True):
-        forks = kind.endswith("-fork") or (kind == "joblib-multiprocessing" and sys.platform == "linux")
-        noted = forks and BACKEND == "cython"  # the NumPy backend's threads are those of BLAS
-        assert line == f"{kind} {(1 if forks else 3, noted)}"
-
-
-def test_the_inner_threads_of_joblib(tmp_path):
-    """loky gives its workers OMP_NUM_THREADS, which is their default."""
-    pytest.importorskip("joblib")
-    code = """
-import joblib
-
-def threads():
-    import cyconv
-    return cyconv.get_num_threads()
-
-if __name__ == "__main__":
-    with joblib.parallel_config(backend="loky", n_jobs=2, inner_max_num_threads=5):
-        print(joblib.Parallel()(joblib.delayed(threads)() for _ in range(2)))
-"""
-    assert run_script(tmp_path, code, CYCONV_BACKEND=BACKEND) == "[5, 5]\n"
+        default = 5 if kind == "joblib-loky" else 3
+        noted = kind in forking and BACKEND == "cython"  # the NumPy backend's threads are those of BLAS
+        assert line == f"{kind} {(1 if kind in forking else default, noted)}"
 
 
 # ---------------------------------------------------------------- many threads at once
@@ -135,8 +117,8 @@ for library in libraries:
     library.set_num_threads(2)
 before = [library.get_num_threads() for library in libraries]
 rng = np.random.default_rng(0)
-a, b = rng.standard_normal((600, 300)), rng.standard_normal((1200, 300))  # five tasks: a team of four
-x, w = rng.standard_normal((4, 24, 30, 30)), rng.standard_normal((24, 24, 3, 3))
+a, b = rng.standard_normal((600, 50)), rng.standard_normal((1200, 50))  # five tasks: a team of four
+x, w = rng.standard_normal((4, 24, 20, 20)), rng.standard_normal((24, 24, 3, 3))
 y = F.conv2d(x, w)
 calls = (lambda: (F.linear(a, b),), lambda: F.conv2d_backward(y, x, w), lambda: (F.conv2d(x, w),))
 expected = [[array.tobytes() for array in call()] for call in calls]
@@ -171,18 +153,18 @@ def test_64_threads_at_once(level):
 # ---------------------------------------------------------------- interrupts
 
 INTERRUPT = """
-import os, signal, sys, threading, time
+import os, signal, threading, time
 import numpy as np
 import cyconv
 from cyconv import _threads, functional as F
 
-if sys.argv[1] == "linear":
-    x, w = np.ones((1500, 2500), "f"), np.ones((1500, 2500), "f")
-    call, out, expected = lambda: F.linear(x, w), None, 2500
-else:
-    x, w = np.ones((8, 64, 150, 150), "f"), np.ones((64, 64, 3, 3), "f")
-    out, expected = np.zeros((8, 64, 148, 148), "f"), 576
-    call = lambda: F.conv2d(x, w, out=out, algorithm="im2col")
+# two calls of 10 ms or more, next to which the rest of the loop is short
+x, w, out = np.ones((8, 64, 50, 50), "f"), np.ones((64, 64, 3, 3), "f"), np.zeros((8, 64, 48, 48), "f")
+a = np.ones((700, 1200), "f")
+CALLS = {
+    "conv2d": (lambda: F.conv2d(x, w, out=out, algorithm="im2col"), 576),
+    "linear": (lambda: F.linear(a, a), 1200),
+}
 signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored from the start
 libraries = _threads.blas_controllers()
 for library in libraries:
@@ -190,45 +172,45 @@ for library in libraries:
 before = [library.get_num_threads() for library in libraries]
 
 def press():
-    for i in range(3):
-        time.sleep(0.1)
+    for i in range(5):
+        time.sleep(0.03)
         os.kill(os.getpid(), signal.SIGINT)
         while count <= i:  # two signals in one long call would be one interrupt
-            time.sleep(0.01)
+            time.sleep(0.002)
 
-count, whole, presses = 0, 0, threading.Thread(target=press, daemon=True)  # an error here must end the process
-presses.start()
-while count < 3:
-    inside = False
-    try:
-        while True:
-            if out is not None:
+for name, (call, expected) in CALLS.items():
+    count, whole = 0, 0
+    presses = threading.Thread(target=press, daemon=True)  # an error here must end the process
+    presses.start()
+    while count < 5:
+        inside = False
+        try:
+            while True:
                 out.fill(0)
-            inside = True
-            call()
-            inside = False
-    except KeyboardInterrupt:
-        count += 1
-        if inside and out is not None:
-            assert (out == expected).all() or not out.any()  # the kernel went on to its end, or had not begun
-            whole += out.any()
-presses.join()
-assert [library.get_num_threads() for library in libraries] == before
-assert (call() == expected).all()
-assert [library.get_num_threads() for library in libraries] == before
-assert out is None or whole  # most of the time passes in the kernel
-print(count)
+                inside = True
+                call()
+                inside = False
+        except KeyboardInterrupt:
+            count += 1
+            if inside and name == "conv2d":
+                assert (out == expected).all() or not out.any()  # the kernel went on to its end, or had not begun
+                whole += out.any()
+    presses.join()
+    assert [library.get_num_threads() for library in libraries] == before
+    assert (call() == expected).all()
+    assert [library.get_num_threads() for library in libraries] == before
+    assert name == "linear" or whole  # most of the time passes in the kernel
+    print(name, count)
 """
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-@pytest.mark.parametrize("call", ["linear", "conv2d"])
 @pytest.mark.parametrize("variant", VARIANT_ENDS)
-def test_interrupt_during_a_call(variant, call):
+def test_interrupt_during_a_call(variant):
     """Ctrl-C waits for the call's end; its output is whole, BLAS has its threads back, the next call works."""
     if variant == "numpy":
         pytest.skip("the NumPy backend stops where NumPy does")
-    assert run_python(INTERRUPT, call, **environment_of(variant)).stdout == "3\n"
+    assert run_python(INTERRUPT, **environment_of(variant)).stdout == "conv2d 5\nlinear 5\n"
 
 
 # ---------------------------------------------------------------- torch and scikit-learn

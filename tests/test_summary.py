@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from layer_cases import NoDraws
 
 import cyconv
 from cyconv import models, summary
@@ -19,17 +18,6 @@ from cyconv.layers import (
     ReLU,
     Sequential,
 )
-
-
-@pytest.fixture(scope="module")
-def vgg16():
-    return models.vgg16(rng=NoDraws())
-
-
-@pytest.fixture(scope="module")
-def alexnet():
-    return models.alexnet(rng=NoDraws())
-
 
 # ---------------------------------------------------------------- rows
 

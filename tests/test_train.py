@@ -301,21 +301,23 @@ def test_a_checkpoint_needs_no_pickle(tmp_path):
         assert all(archive[name].dtype != object for name in archive.files)
 
 
+RECORD = {  # of an epoch
+    "epoch": 2,
+    "train_loss": 0.5,
+    "train_accuracy": 0.75,
+    "test_loss": 0.25,
+    "test_accuracy": 0.875,
+    "images_per_second": 12345.6,
+    "seconds": 1.25,
+}
+
+
 def test_lines_and_bar(capsys):
-    record = {
-        "epoch": 2,
-        "train_loss": 0.5,
-        "train_accuracy": 0.75,
-        "test_loss": 0.25,
-        "test_accuracy": 0.875,
-        "images_per_second": 12345.6,
-        "seconds": 1.25,
-    }
     with progress.reporter() as reporter:
         assert isinstance(reporter, progress.Lines)  # no terminal here
         reporter.start_epoch(2, 10, N)
         reporter.batch(8, 0.5, 0.75)
-        reporter.end_epoch(record)
+        reporter.end_epoch(RECORD)
     line = capsys.readouterr().out
     assert line == (
         "epoch  2/10  loss 0.5000  accuracy 75.00%  test loss 0.2500  test accuracy 87.50%"
@@ -327,20 +329,11 @@ def test_bar_on_a_terminal():
     pytest.importorskip("rich")
     stream = io.StringIO()
     stream.isatty = lambda: True
-    record = {
-        "epoch": 1,
-        "train_loss": 0.5,
-        "train_accuracy": 0.75,
-        "test_loss": 0.25,
-        "test_accuracy": 0.875,
-        "images_per_second": 12345.6,
-        "seconds": 1.25,
-    }
     with progress.reporter(stream) as reporter:
         reporter.start_epoch(1, 1, N)
         reporter.batch(N, 0.5, 0.75)
         reporter.progress.refresh()
-        reporter.end_epoch(record)
+        reporter.end_epoch(RECORD)
     assert "loss 0.5000  accuracy 75.00%" in stream.getvalue()
     assert "test accuracy 87.50%" in stream.getvalue()
 
@@ -352,15 +345,6 @@ class TestPictures:
     def _no_pyplot(self, monkeypatch):
         pytest.importorskip("matplotlib")
         monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)  # importing it now fails
-
-    def test_four_png_files(self, tmp_path):
-        from cyconv.train import pictures
-
-        run, dataset = make_run(epochs=2), make_dataset()
-        predictions = loop.train(run, dataset, tmp_path, Silent())
-        pictures.write_pictures(tmp_path, run.model, dataset, run.history, predictions)
-        for name in pictures.NAMES:
-            assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
 
     def test_confusion_matrix(self):
         from cyconv.train import pictures

@@ -59,13 +59,14 @@ __all__ = [
     "summary",
 ]
 
-__version__ = _package_version()
-
 if TYPE_CHECKING:
+    __version__: str
     backend: str
 else:
 
     def __getattr__(name):
         if name == "backend":  # the backend can be switched, so its name is looked up each time
             return _backend.name
+        if name == "__version__":
+            return _package_version("cyconv")
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -4,7 +4,6 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,12 @@ from . import _backend, _blas, _threads
 WIDE_CORES = ("SKYLAKEX", "COOPERLAKE", "SAPPHIRERAPIDS")
 
 
-def package_version() -> str:
-    """The installed version of cyconv."""
+def package_version(package: str) -> str:
+    """The installed version of a package. What reads it is imported here, since that takes as long as all of cyconv."""
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return version("cyconv")
+        return version(package)
     except PackageNotFoundError:
         return "unknown (not installed)"
 
@@ -26,7 +27,7 @@ def package_version() -> str:
 def config_text() -> str:
     """A line for each fact, for reports of problems."""
     lines = [
-        ("cyconv", package_version()),
+        ("cyconv", package_version("cyconv")),
         ("python", f"{platform.python_version()} on {platform.platform()}"),
         ("numpy", np.__version__),
         ("backend", _backend.name),
@@ -35,7 +36,7 @@ def config_text() -> str:
     if _backend.name == "cython":
         levels = _backend.compiled_levels()
         lines += [
-            ("scipy", version("scipy")),
+            ("scipy", package_version("scipy")),
             ("level", f"{_backend.level} (runs here: {', '.join(levels)})"),
             ("openmp", "yes" if _backend.kernels.OPENMP else "no: the kernels run on one thread"),
             ("threads", _threads_text()),

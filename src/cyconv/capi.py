@@ -45,7 +45,7 @@ def table(abi: int) -> object:
         )
         raise ImportError(
             f"cyconv: this module was compiled against version {abi} of cyconv's C interface, but cyconv "
-            f"{_config.package_version()} serves versions {OLDEST_ABI} to {ABI}; {remedy}"
+            f"{_config.package_version('cyconv')} serves versions {OLDEST_ABI} to {ABI}; {remedy}"
         )
     functions: object = _backend.kernels.c_table
     if functions is None:

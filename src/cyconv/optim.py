@@ -35,7 +35,22 @@ def _kernels(param: AnyArray, *others: AnyArray | None) -> Any:
     return _backend.kernels if plain else _reference
 
 
-class SGD:
+class _Optimizer:
+    """What optimizers share: a memory, `_state`, of arrays by name."""
+
+    def _state(self) -> Arrays:
+        raise NotImplementedError
+
+    def state_dict(self) -> Arrays:
+        """What `step` remembers, as a flat dict of arrays (copies)."""
+        return {key: array.copy() for key, array in self._state().items()}
+
+    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
+        """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
+        serialization.fill(type(self).__name__, self._state(), state)
+
+
+class SGD(_Optimizer):
     """Stochastic gradient descent with momentum.
 
     ``g = grad + weight_decay * param``; ``velocity = momentum * velocity + g``;
@@ -86,16 +101,11 @@ class SGD:
                 *arrays, self.lr, self.momentum, self.nesterov, self.weight_decay
             )
 
-    def state_dict(self) -> Arrays:
-        """What `step` remembers, as a flat dict of arrays (copies)."""
-        return {f"velocity.{key}": array.copy() for key, array in self.velocity.items()}
-
-    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
-        """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
-        serialization.fill("SGD", {f"velocity.{k}": a for k, a in self.velocity.items()}, state)
+    def _state(self) -> Arrays:
+        return {f"velocity.{key}": array for key, array in self.velocity.items()}
 
 
-class Adam:
+class Adam(_Optimizer):
     """Adam: steps scaled by running moments of the gradient.
 
     ``g = grad + weight_decay * param``; ``m = b1*m + (1 - b1)*g``; ``v = b2*v + (1 - b2)*g*g``;
@@ -164,14 +174,6 @@ class Adam:
             **{f"first.{key}": array for key, array in self.first.items()},
             **{f"second.{key}": array for key, array in self.second.items()},
         }
-
-    def state_dict(self) -> Arrays:
-        """What `step` remembers, as a flat dict of arrays (copies)."""
-        return {key: array.copy() for key, array in self._state().items()}
-
-    def load_state_dict(self, state: Mapping[str, AnyArray]) -> None:
-        """Take over what `state_dict` gave; an error lists every mismatch and loads nothing."""
-        serialization.fill(type(self).__name__, self._state(), state)
 
 
 class AdamW(Adam):
