@@ -65,43 +65,46 @@ CYCONV_INLINE void PANEL(line_outputs)(const REAL *values, ptrdiff_t count, ptrd
 
 /* One pass over some taps: `filters` filters at `positions` of the line. The first pass adds the values `start` of the
    filters, later ones the sums, (filters, sums_length); the last one writes rows of W_out outputs, `step` apart,
-   rows `row_step` and filters `plane` apart. Blocks of positions end with the rows, or are whole over their ends.
-   Many filters read the block packed, few where it lies. panel: 3 * LANES * taps elements. */
+   rows `row_step` and filters `plane` apart. Blocks of positions end with the rows, or are whole over their ends; some of
+   them are taken at once, so that outputs are written in runs. Many filters read the blocks packed, few where they lie.
+   panel: LINE_PANELS + 3 * LANES * taps elements. */
 static void PANEL(line_product)(const REAL *packed, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
                                 ptrdiff_t filters, ptrdiff_t positions, int by_rows, const REAL *start, int first, int last, int relu,
                                 REAL *sums, ptrdiff_t sums_length, ptrdiff_t width, ptrdiff_t W_out, ptrdiff_t row_step,
                                 ptrdiff_t step, ptrdiff_t plane, REAL *output, REAL *panel)
 {
     static const REAL none[ROWS] = {0};
-    REAL block[ROWS * 3 * LANES];
+    REAL values[ROWS * 3 * LANES];
     const int pack = filters > 4 * ROWS;
-    for (ptrdiff_t p = 0, q = 0, columns; p < positions; p += columns) { /* q: of whole vectors, in the sums */
-        const ptrdiff_t x = p % width, rest = by_rows ? W_out - x : positions - p;
-        columns = rest <= 3 * LANES ? rest : rest <= 4 * LANES ? 2 * LANES : 3 * LANES; /* no lone vector */
-        const int vectors = (int)((columns + LANES - 1) / LANES);
-        const int direct = last && step == 1 && x + vectors * LANES <= W_out;
-        REAL *row = output + p / width * row_step;
-        if (pack)
-            for (ptrdiff_t t = 0; t < taps; t++)
+    const ptrdiff_t size = 3 * LANES * taps; /* of a packed block; 0 where no tap reaches this phase */
+    const ptrdiff_t most = size * LINE_BLOCKS <= LINE_PANELS ? LINE_BLOCKS : size > LINE_PANELS ? 1 : LINE_PANELS / size;
+    struct { ptrdiff_t p, q, x, columns; } blocks[LINE_BLOCKS]; /* q: of whole vectors, in the sums */
+    for (ptrdiff_t p = 0, q = 0, count; p < positions;) {
+        for (count = 0; count < most && p < positions; count++) {
+            const ptrdiff_t x = p % width, rest = by_rows ? W_out - x : positions - p;
+            const ptrdiff_t columns = PANEL(panel_columns)(rest);
+            REAL *target = panel + count * size;
+            for (ptrdiff_t t = 0; t < taps && pack; t++, target += 3 * LANES)
                 for (int v = 0; v < 3; v++)
-                    *(PANEL(memory) *)(panel + (t * 3 + v) * LANES) = *(const PANEL(memory) *)(line + p + distance[t] + v * LANES);
-        for (ptrdiff_t i = 0; i < filters; i += ROWS) {
-            const int rows = (int)(filters - i < ROWS ? filters - i : ROWS);
-            const REAL *from = first ? NULL : sums + i * sums_length + q;
-            REAL *to = direct ? row + x + i * plane : last ? block : sums + i * sums_length + q;
-            const ptrdiff_t length = direct ? plane : last ? 3 * LANES : sums_length;
-            if (pack)
-                PANEL(line_vectors)(packed + i * taps, panel, NULL, taps, first ? start + i : none, from, sums_length, to, length,
-                                    rows, last && relu, vectors);
-            else
-                PANEL(line_vectors)(packed + i * taps, line + p, distance, taps, first ? start + i : none, from, sums_length, to, length,
-                                    rows, last && relu, vectors);
-            if (last && !direct)
-                for (int r = 0; r < rows; r++)
-                    PANEL(line_outputs)(block + r * 3 * LANES, columns, x, width, W_out, row_step, step, row + (i + r) * plane);
+                    *(PANEL(memory) *)(target + v * LANES) = *(const PANEL(memory) *)(line + p + distance[t] + v * LANES);
+            blocks[count].p = p, blocks[count].q = q, blocks[count].x = x, blocks[count].columns = columns;
+            p += columns + (by_rows && columns == rest ? width - W_out : 0);
+            q += (columns + LANES - 1) / LANES * LANES;
         }
-        q += vectors * LANES;
-        if (by_rows && columns == rest) columns += width - W_out;
+        for (ptrdiff_t i = 0; i < filters; i += ROWS)
+            for (ptrdiff_t n = 0; n < count; n++) {
+                const ptrdiff_t x = blocks[n].x, at = i * sums_length + blocks[n].q;
+                const int rows = (int)(filters - i < ROWS ? filters - i : ROWS);
+                const int vectors = (int)((blocks[n].columns + LANES - 1) / LANES);
+                const int direct = last && step == 1 && x + vectors * LANES <= W_out;
+                const REAL *pixels = pack ? panel + n * size : line + blocks[n].p;
+                REAL *row = output + blocks[n].p / width * row_step + i * plane;
+                PANEL(line_vectors)(packed + i * taps, pixels, pack ? NULL : distance, taps, first ? start + i : none,
+                                    first ? NULL : sums + at, sums_length, direct ? row + x : last ? values : sums + at,
+                                    direct ? plane : last ? 3 * LANES : sums_length, rows, last && relu, vectors);
+                for (int r = 0; r < rows && last && !direct; r++)
+                    PANEL(line_outputs)(values + r * 3 * LANES, blocks[n].columns, x, width, W_out, row_step, step, row + r * plane);
+            }
     }
 }
 

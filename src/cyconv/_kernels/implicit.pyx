@@ -49,7 +49,7 @@ cdef Implicit implicit_sizes(const Conv* conv, bint backward, size_t itemsize) n
     s.lines = s.channels * s.channel + slack
     s.factors = round_up(s.filters, ROWS) * s.channels * most
     s.sums = round_up(s.filters, ROWS) * sums_length(&s) if s.channels < s.C else 0
-    s.panel = 3 * lanes_of(itemsize) * s.channels * most
+    s.panel = LINE_PANELS + 3 * lanes_of(itemsize) * s.channels * most
     s.table = round_up(((s.channels + 2) * taps + phases) * sizeof(Py_ssize_t), 64)
     return s
 

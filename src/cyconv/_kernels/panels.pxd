@@ -9,6 +9,7 @@ cdef extern from "vectors.h":
     const int ROWS
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
+    const int LINE_PANELS
     const int WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,

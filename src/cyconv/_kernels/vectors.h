@@ -48,6 +48,9 @@
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
 #define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + ROWS))
 
+#define LINE_BLOCKS 12    /* of positions of an implicit product, that are taken at once */
+#define LINE_PANELS 24576 /* elements of their columns: they stay in the L2 cache with the filters and the sums */
+
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
 typedef struct { /* one tile of Winograd's filtering */
