@@ -51,6 +51,8 @@ static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff
         if (stride_w == 1) PANEL(copy)(line + first, row + first, past - first);
         else if (stride_w == 2)
             PANEL(copy_second)(line + first, row + 2 * first, past - first, x + 2 * first > 0);
+        else if (stride_w == 4) /* a constant stride is vectorised */
+            for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * 4];
         else
             for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * stride_w];
     }

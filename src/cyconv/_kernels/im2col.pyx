@@ -18,9 +18,8 @@ cdef void im2col_tile(const floating* image, Py_ssize_t H_in, Py_ssize_t W_in, P
             im2col_shifted(image + c * H_in * W_in, H_in, W_in, i * window.dilation_h - window.pad_top, x_shift,
                            x_first, x_past, start, stop, columns + (tap - tap_start) * row_length)
         else:
-            im2col_row(image + c * H_in * W_in, H_in, W_in, W_out, window,
-                       i * window.dilation_h - window.pad_top, x_shift, x_first, x_past,
-                       start, stop, columns + (tap - tap_start) * row_length)
+            im2col_row(image + c * H_in * W_in, H_in, W_in, W_out, window, i * window.dilation_h - window.pad_top,
+                       x_shift, x_first > 0 or x_past < W_out, start, stop, columns + (tap - tap_start) * row_length)
 
 
 cdef inline void im2col_shifted(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y_shift,
@@ -51,42 +50,21 @@ cdef inline void im2col_shifted(const floating* plane, Py_ssize_t H, Py_ssize_t 
 
 
 cdef inline void im2col_row(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, Py_ssize_t W_out,
-                            const Window* window, Py_ssize_t y_shift, Py_ssize_t x_shift,
-                            Py_ssize_t x_first, Py_ssize_t x_past, Py_ssize_t start, Py_ssize_t stop,
-                            floating* row) noexcept nogil:
-    """One tap at output positions start..stop: outside x_first..x_past it lies in padding."""
-    cdef Py_ssize_t y = start // W_out
-    cdef Py_ssize_t x0 = start - y * W_out
-    cdef Py_ssize_t remaining = stop - start
-    cdef Py_ssize_t x1, y_in, x, first, past, stride_w = window.stride_w
-    cdef const floating* pixels
-    while remaining > 0:
-        x1 = min(W_out, x0 + remaining)
+                            const Window* window, Py_ssize_t y_shift, Py_ssize_t x_shift, bint padded,
+                            Py_ssize_t start, Py_ssize_t stop, floating* row) noexcept nogil:
+    """One tap at output positions start..stop: the end of a row, whole rows, the start of one; some in padding or not."""
+    cdef Py_ssize_t y, y_in, x, rows, count
+    while start < stop:
+        y, x = start // W_out, start % W_out
+        rows, count = 1, min(W_out - x, stop - start)
+        if x == 0 and count == W_out:
+            rows = (stop - start) // W_out
         y_in = y * window.stride_h + y_shift
-        first = x1 if y_in < 0 or y_in >= H_in else min(max(x_first, x0), x1)
-        past = max(first, min(x_past, x1))
-        for x in range(x0, first):
-            row[x - x0] = 0
-        if past > first:
-            pixels = plane + y_in * W_in + x_shift
-            if stride_w == 1:
-                for x in range(first, past):
-                    row[x - x0] = pixels[x]
-            elif stride_w == 2:  # a constant stride is vectorised
-                for x in range(first, past):
-                    row[x - x0] = pixels[x * 2]
-            elif stride_w == 4:
-                for x in range(first, past):
-                    row[x - x0] = pixels[x * 4]
-            else:
-                for x in range(first, past):
-                    row[x - x0] = pixels[x * stride_w]
-        for x in range(past, x1):
-            row[x - x0] = 0
-        row += x1 - x0
-        remaining -= x1 - x0
-        x0 = 0
-        y += 1
+        if padded or y_in < 0 or y_in + (rows - 1) * window.stride_h >= H_in:
+            memset(row, 0, rows * count * sizeof(floating))
+        lay_rows(plane, H_in, W_in, y_in, window.stride_h, x * window.stride_w + x_shift, window.stride_w, rows, count, row)
+        row += rows * count
+        start += rows * count
 
 
 cdef void col2im_tile(const floating* columns, Py_ssize_t row_length, Py_ssize_t H_in, Py_ssize_t W_in,
