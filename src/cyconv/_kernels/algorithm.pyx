@@ -34,7 +34,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         return WINOGRAD
     if asked == IMPLICIT and lines:
         return IMPLICIT
-    least, best = im2col_cycles(conv, itemsize), IM2COL
+    least, best = im2col_cycles(conv, which, itemsize), IM2COL
     if lines:
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
@@ -48,21 +48,23 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 # times of two dozen layers on one Zen 3 (AVX2, float32, one thread); only their ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns
+cdef double ADD = 6          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
 cdef double CLOSE = 14       # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
-cdef double TRANSFORM = 480  # of a vector of tiles: pixels, gradients or outputs
+cdef double APART = 60       # the same, element by element
+cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or outputs
 cdef double WEIGHT = 76      # to transform the weights of one filter and channel
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
 cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
 cdef double PACK = 4         # an element for a transposed product, in vectors of tiles
 
 
-cdef double im2col_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
+cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     """Products of vectors, and the making of the columns."""
     cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
-    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + COLUMN)
+    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + (ADD if which == BACKWARD_INPUT else COLUMN))
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -76,7 +78,8 @@ cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef double strips = <double>conv.N * conv.groups * strip.strips
     cdef double M = s.blocks * round_up(s.filters, ROWS), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
     return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
-                     + s.blocks * phases * s.C * s.channel * line_element(strip) + vectors * phases * M * OUTPUT)
+                     + s.blocks * phases * s.C * s.channel * line_element(strip)
+                     + vectors * phases * M * (OUTPUT if strip.phases_w == 1 else APART))
 
 
 cdef inline double line_element(const Strip* s) noexcept nogil:

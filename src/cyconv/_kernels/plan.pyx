@@ -13,7 +13,7 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
     cdef bint backward = step == BACKWARD_INPUT
     cdef size_t size = itemsize
     cdef int chosen = choose(&conv, c_algorithm(algorithm), step, size)
-    cycles = {"im2col": im2col_cycles(&conv, size)}
+    cycles = {"im2col": im2col_cycles(&conv, step, size)}
     if implicit_applies(&conv, step, size):
         cycles["implicit"] = implicit_cycles(&conv, step, size)
     if winograd_applies(&conv):
