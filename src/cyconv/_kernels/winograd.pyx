@@ -8,11 +8,11 @@
 # order, whatever the blocks: same bits.
 
 cdef Py_ssize_t TILE_VALUES = 36
-cdef Py_ssize_t PIXEL_BYTES = 4 << 20  # transformed pixels of one block of tiles
+cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # transformed pixels of one block of tiles
 cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
 cdef Py_ssize_t CHAIN = 128            # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
-cdef Py_ssize_t MOST_TILES = 2048      # in one block
+cdef Py_ssize_t MOST_TILES = 480       # in one block
 cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
 
 
