@@ -2,19 +2,27 @@
    each tap of the filter is a distance. Sums run along the whole line in full vectors, over the ends of rows;
    what they make there is left out when rows are copied. Included once for each type. */
 
+/* Fewer than LANES. */
+CYCONV_INLINE void PANEL(copy_few)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
+{
+#pragma GCC unroll 3
+    for (int part = LANES / 2; part > 1; part /= 2)
+        if (count >= part) { /* two parts that overlap */
+            memcpy(out, in, part * sizeof(REAL));
+            memcpy(out + count - part, in + count - part, part * sizeof(REAL));
+            return;
+        }
+    if (count > 0) *out = *in;
+}
+
 CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
 {
-    const ptrdiff_t half = LANES / 2;
     ptrdiff_t i = 0;
     for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
     if (i == count) return;
     if (count >= LANES) /* the last vector overlaps the one before */
         *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
-    else if (half > 1 && count >= half) { /* two halves that overlap */
-        memcpy(out, in, half * sizeof(REAL));
-        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
-    } else
-        for (; i < count; i++) out[i] = in[i];
+    else PANEL(copy_few)(out, in, count);
 }
 
 /* out[i] = in[2 * i]; `before`: in[-1] may be read. */
@@ -80,43 +88,105 @@ static void PANEL(taps)(const REAL *line, const ptrdiff_t *distance, const REAL 
     }
 }
 
-/* The same for 4 rows of a line without phases or dilation, `width` apart: out[p] and out[p + width] share most of the
-   pixels, which are read once for all 4. For p < width and on to 2 vectors. */
-CYCONV_INLINE void PANEL(taps_of_rows)(const REAL *line, ptrdiff_t width, const REAL *weight, const int kernel_h,
-                                       ptrdiff_t kernel_w, REAL start, REAL *out)
+/* Pixels of a row, `stride` apart: at stride 2 in the order that costs least. Reads stride * LANES of them. */
+CYCONV_INLINE PANEL(vector) PANEL(pixels)(const REAL *row, const int stride)
 {
-    for (ptrdiff_t p = 0; p < width; p += 2 * LANES) {
-        PANEL(vector) sum[4][2];
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++)
-            for (int v = 0; v < 2; v++) sum[r][v] = (PANEL(vector)){0} + start;
-        for (ptrdiff_t j = 0; j < kernel_w; j++)
-#pragma GCC unroll 10
-            for (int i = 0; i < kernel_h + 3; i++) { /* row i of the line: tap i of row 0, i - 1 of row 1, ... */
-                const REAL *pixels = line + p + j + i * width;
-                const PANEL(vector) a = *(const PANEL(memory) *)pixels, b = *(const PANEL(memory) *)(pixels + LANES);
-#pragma GCC unroll 4
-                for (int r = 0; r < 4; r++)
-                    if (i >= r && i - r < kernel_h) {
-                        sum[r][0] += weight[(i - r) * kernel_w + j] * a;
-                        sum[r][1] += weight[(i - r) * kernel_w + j] * b;
-                    }
-            }
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++)
-            for (int v = 0; v < 2; v++) *(PANEL(memory) *)(out + r * width + p + v * LANES) = sum[r][v];
+    const PANEL(vector) a = *(const PANEL(memory) *)row;
+    return stride == 1 ? a : EVEN(a, *(const PANEL(memory) *)(row + LANES));
+}
+
+/* The pixels; zeros where `inside` is not all ones. */
+CYCONV_INLINE PANEL(vector) PANEL(masked)(PANEL(vector) pixels, PANEL(vector) inside)
+{
+#if defined(__GNUC__)
+    return (PANEL(vector))((PANEL(ints))pixels & (PANEL(ints))inside);
+#else
+    return inside == 0 ? 0 : pixels;
+#endif
+}
+
+/* out (TILE_ROWS, LANES), y and x: start + sum over i, j of weight[i * kernel_w + j] * rows[y * stride + i][x * stride + j],
+   each row read once for all outputs; with `relu` max(0, out). `H` rows of out exist, W apart. Rows narrower than a vector
+   are stored over the beginning of the next, but not past `end`. */
+CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column, const REAL *inside, const REAL *weight,
+                                      const int kernel_h, ptrdiff_t kernel_w, const int stride, REAL start, int relu,
+                                      REAL *out, ptrdiff_t H, ptrdiff_t W, const REAL *end)
+{
+    PANEL(vector) sum[TILE_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) sum[r] = (PANEL(vector)){0} + start;
+    for (ptrdiff_t last = column + kernel_w; column < last; column++, weight++) {
+        const PANEL(vector) mask = PANEL(pixels)(inside + column, stride);
+#pragma GCC unroll 21
+        for (int i = 0; i < kernel_h + (TILE_ROWS - 1) * stride; i++) { /* tap i of output row 0, i - stride of row 1, ... */
+            const PANEL(vector) pixels = PANEL(masked)(PANEL(pixels)(rows[i] + column, stride), mask);
+#pragma GCC unroll 8
+            for (int r = 0; r < TILE_ROWS; r++)
+                if (i >= r * stride && i - r * stride < kernel_h) sum[r] += weight[(i - r * stride) * kernel_w] * pixels;
+        }
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) {
+        if (relu) sum[r] = PANEL(rectified)(sum[r]);
+        if (stride == 2) sum[r] = IN_ORDER(sum[r]);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++, out += W) {
+        const PANEL(vector) result = sum[r];
+        if (r >= H) break;
+        if (end - out >= LANES) *(PANEL(memory) *)out = result;
+        else PANEL(copy_few)(out, (const REAL *)&result, W);
     }
 }
 
-/* out[p] = start + sum over i, j of weight[i * kernel_w + j] * line[i * width + j + p], p < rows * width, and on to whole
-   blocks of 4 rows and of 2 vectors; kernel_h is 3, 5 or 7. */
-static void PANEL(taps_by_rows)(const REAL *line, ptrdiff_t width, ptrdiff_t rows, const REAL *weight, ptrdiff_t kernel_h,
-                               ptrdiff_t kernel_w, REAL start, REAL *out)
+/* H rows of W outputs, side by side. Tiles at the ends overlap those before. */
+CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *inside, const REAL *weight, const int kernel_h,
+                                      ptrdiff_t kernel_w, const int stride, REAL start, int relu, REAL *out, ptrdiff_t H,
+                                      ptrdiff_t W)
 {
-    for (ptrdiff_t y = 0; y < rows; y += 4, line += 4 * width, out += 4 * width)
-        if (kernel_h == 3) PANEL(taps_of_rows)(line, width, weight, 3, kernel_w, start, out);
-        else if (kernel_h == 5) PANEL(taps_of_rows)(line, width, weight, 5, kernel_w, start, out);
-        else PANEL(taps_of_rows)(line, width, weight, 7, kernel_w, start, out);
+    const ptrdiff_t last_y = H > TILE_ROWS ? H - TILE_ROWS : 0, last_x = W > LANES ? W - LANES : 0;
+    for (ptrdiff_t y = 0; y < H; y += TILE_ROWS) {
+        if (y > last_y) y = last_y;
+        for (ptrdiff_t x = 0; x < W; x += LANES) {
+            if (x > last_x) x = last_x;
+            PANEL(filter_tile)(rows + y * stride, x * stride, inside, weight, kernel_h, kernel_w, stride, start, relu,
+                               out + y * W + x, H - y, W, out + H * W);
+        }
+    }
+}
+
+/* The outputs first..first + count of one plane of `images`, an array of `size` elements. table: `reach` values, all ones
+   at the columns that are inside the image, and as many zeros. workspace: `lines` pointers, and as many rows of `reach`
+   elements, for rows at the ends of the array, past which vectors would read. */
+static void PANEL(filter_plane)(const cyconv_filter *f, const REAL *images, ptrdiff_t size, ptrdiff_t plane, ptrdiff_t first,
+                                ptrdiff_t count, const REAL *weight, REAL start, int relu, const REAL *table,
+                                void *workspace, REAL *out)
+{
+    const REAL **rows = (const REAL **)workspace;
+    REAL *edge = (REAL *)(rows + f->lines);
+    ptrdiff_t y = first * f->stride - f->top, i = 0;
+    for (; i < f->lines && y < 0; i++, y++) rows[i] = table + f->reach;
+    ptrdiff_t place = (plane * f->H + y) * f->W - f->left;
+    if (place >= 0 && place + (f->H - 1) * f->W + f->reach <= size)
+        for (; i < f->lines && y < f->H; i++, y++, place += f->W) rows[i] = images + place;
+    else {
+        const ptrdiff_t before = f->left > 0 ? f->left : 0, past = f->W + f->left < f->reach ? f->W + f->left : f->reach;
+        for (; i < f->lines && y < f->H; i++, y++, place += f->W) {
+            rows[i] = edge + i * f->reach;
+            if (before < past)
+                memcpy(edge + i * f->reach + before, images + (place + before), (past - before) * sizeof(REAL));
+        }
+    }
+    for (; i < f->lines; i++) rows[i] = table + f->reach;
+#define FILTER_ROWS(k, s) \
+    PANEL(filter_rows)(rows, table, weight, k, f->kernel_w, s, start, relu, out, count, f->W_out)
+    if (f->stride == 1 && f->kernel_h == 3) FILTER_ROWS(3, 1);
+    else if (f->stride == 1 && f->kernel_h == 5) FILTER_ROWS(5, 1);
+    else if (f->stride == 1) FILTER_ROWS(7, 1);
+    else if (f->kernel_h == 3) FILTER_ROWS(3, 2);
+    else if (f->kernel_h == 5) FILTER_ROWS(5, 2);
+    else FILTER_ROWS(7, 2);
+#undef FILTER_ROWS
 }
 
 /* sums[tap][LANES] += grad[p] * line[distance[tap] + p] for all p < count, a whole number of vectors; at most 8 taps. */

@@ -3,6 +3,7 @@
 # The rows of a strip are laid end to end, `width` apart and padded with zeros; then every tap of the filter is a
 # distance along that line. With a stride the pixels are laid by their place in the stride (phases), and the
 # gradient of the input is made phase by phase: each takes only the taps that reach it.
+# Where the filters are common ones no line is laid: vectors are read from the image, and masked at its sides.
 
 cdef Py_ssize_t STRIP_BYTES = 12 << 10  # of one strip's line: it and the sums stay in the L1 cache
 
@@ -16,7 +17,8 @@ cdef struct Strip:
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
     Py_ssize_t shared               # zeros between two rows that both need
     Py_ssize_t sums                 # elements of the outputs of one phase
-    bint by_rows                    # sums by `taps_by_rows`: one phase, and no dilation
+    bint direct                     # read where it lies, by `filter`: lines and width are those of what is written
+    cyconv_filter filter
     Py_ssize_t phases_h, phases_w   # of the outputs
     size_t table                    # bytes of the table of taps, shared by all threads
     size_t size                     # bytes of workspace of each thread
@@ -70,21 +72,47 @@ cdef void cut_strip(Strip* s, Py_ssize_t rows, Py_ssize_t slack) noexcept nogil:
     s.phase = round_up(s.lines * s.width + s.shared + slack, 16)
 
 
-cdef Strip strip_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
-    cdef Strip s = plane_strip(conv, backward)
+cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nogil:
+    cdef Strip s = plane_strip(conv, step == BACKWARD_INPUT)
     cdef const Window* w = &conv.window
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
-    s.by_rows = w.stride_h == 1 and w.stride_w == 1 and w.dilation_h == 1 and w.dilation_w == 1 and \
-        w.kernel_h in (3, 5, 7)
-    if s.by_rows:
-        slack += 3 * s.width  # rows are summed 4 at once
+    if step != BACKWARD_WEIGHT and w.kernel_h in (3, 5, 7) and w.dilation_h == 1 and w.dilation_w == 1 and \
+            w.stride_h == w.stride_w and w.stride_h <= (2 if step == FORWARD else 1):
+        direct_strip(conv, &s, step, min(s.rows, round_up(ceil_div(s.rows, strips), TILE_ROWS)), itemsize)
+        return s
     cut_strip(&s, ceil_div(s.rows, min(strips, s.rows)), slack)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
     s.size = round_up(s.size + conv.K * itemsize, 64)
     s.table = round_up((2 * conv.K + s.phases_h * s.phases_w) * sizeof(Py_ssize_t), 64)
     return s
+
+
+cdef void direct_strip(const Conv* conv, Strip* s, int step, Py_ssize_t rows, size_t itemsize) noexcept nogil:
+    """Of a plane that is read where it lies, by strips of `rows` rows of outputs."""
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef cyconv_filter* f = &s.filter
+    s.direct = True
+    s.rows, s.strips = rows, ceil_div(s.rows, rows)
+    f.H, f.W, f.top, f.left = s.H, s.W, s.top, s.left
+    f.kernel_h, f.kernel_w, f.stride = w.kernel_h, w.kernel_w, s.stride_h
+    f.W_out = conv.W_in if step == BACKWARD_INPUT else conv.W_out
+    f.lines = (max(rows, TILE_ROWS) - 1) * f.stride + f.kernel_h
+    f.reach = max(f.W_out, lanes) * f.stride + f.kernel_w - 1
+    s.width = round_up(f.W_out, lanes)
+    if conv.M > 1 and step == BACKWARD_INPUT:
+        s.sums = rows * f.W_out
+    s.size = round_up(f.lines * (sizeof(void*) + f.reach * itemsize) + (s.sums + conv.K) * itemsize, 64)
+    s.table = round_up(2 * f.reach * itemsize, 64)
+
+
+cdef void lay_inside(const cyconv_filter* f, floating* table) noexcept nogil:
+    """The table of `filter_plane`."""
+    cdef Py_ssize_t first = min(max(0, f.left), f.reach), past = min(max(first, f.left + f.W), f.reach)
+    memset(table, 0, 2 * f.reach * sizeof(floating))
+    memset(table + first, 0xff, (past - first) * sizeof(floating))
 
 
 cdef inline Py_ssize_t first_shift(Py_ssize_t pad, Py_ssize_t reach, Py_ssize_t stride) noexcept nogil:
@@ -106,39 +134,57 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
             check += 0 * weight[i]
         if check != 0:
             return 0
-    cdef Strip s = strip_sizes(conv, backward, sizeof(floating))
+    cdef Strip s = strip_sizes(conv, BACKWARD_INPUT if backward else FORWARD, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks), t
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.size)
-    cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     if workspace == NULL:
         return NO_MEMORY
-    if backward:
-        lay_phases(&s, &conv.window, distance)
+    if s.direct:
+        lay_inside(&s.filter, <floating*>workspace)
+    elif backward:
+        lay_phases(&s, &conv.window, <Py_ssize_t*>workspace)
     else:
-        lay_distances(&s, &conv.window, distance)
+        lay_distances(&s, &conv.window, <Py_ssize_t*>workspace)
     if threads == 1:
-        depthwise_part(conv, &s, backward, 0, tasks, images, weight, bias, relu, outputs, distance,
+        depthwise_part(conv, &s, backward, 0, tasks, images, weight, bias, relu, outputs, workspace,
                        <floating*>(workspace + s.table))
     else:
         for t in prange(threads, num_threads=threads):
-            depthwise_part(conv, &s, backward, tasks * t // threads, tasks * (t + 1) // threads, images, weight, bias,
-                           relu, outputs, distance, <floating*>(workspace + s.table + t * s.size))
+            depthwise_part(conv, &s, backward, tasks * t // threads,
+                           tasks * (t + 1) // threads - tasks * t // threads, images, weight, bias,
+                           relu, outputs, workspace, <floating*>(workspace + s.table + t * s.size))
     cyconv_release(workspace)
     return 1
 
 
-cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssize_t first, Py_ssize_t past,
+cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssize_t first, Py_ssize_t tasks,
                          const floating* images, const floating* weight, const floating* bias, bint relu,
-                         floating* outputs, const Py_ssize_t* distance, floating* workspace) noexcept nogil:
-    """The strips first..past."""
+                         floating* outputs, const void* table, floating* workspace) noexcept nogil:
+    """The strips first..first + tasks."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t t
-    for t in range(first, past):
-        if backward:
-            depthwise_backward_strip(conv, s, t, images, weight, outputs, distance, workspace)
+    cdef Py_ssize_t t, plane = first // s.strips, channels = conv.C_in if backward else conv.C_out
+    cdef Py_ssize_t channel = plane % channels
+    first = (first - plane * s.strips) * s.rows
+    for t in range(tasks):
+        if s.direct and backward:
+            direct_backward_strip(conv, s, plane, channel, first, images, weight, outputs, <const floating*>table, workspace)
+        elif s.direct:
+            filter_plane(&s.filter, images, conv.N * conv.C_in * conv.H_in * conv.W_in,
+                         plane if conv.M == 1 else plane // conv.M, first, min(s.rows, conv.H_out - first),
+                         weight + channel * conv.K, bias[channel] if bias != NULL else 0, relu, <const floating*>table,
+                         workspace, outputs + plane * conv.L + first * conv.W_out)
+        elif backward:
+            depthwise_backward_strip(conv, s, plane, channel, first, images, weight, outputs, <const Py_ssize_t*>table,
+                                     workspace)
         else:
-            depthwise_strip(conv, s, t, images, weight, bias, relu, outputs, distance, workspace)
+            depthwise_strip(conv, s, plane, channel, first, images, weight, bias, relu, outputs,
+                            <const Py_ssize_t*>table, workspace)
+        first += s.rows
+        if first >= s.strips * s.rows:  # the next plane; divisions would take a tenth of the time of a small one
+            first, plane, channel = 0, plane + 1, channel + 1
+            if channel == channels:
+                channel = 0
     restore_denormals(control)
 
 
@@ -186,40 +232,49 @@ cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noex
             distance[2 * K + a * s.phases_w + b] = k - before
 
 
-cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* images,
-                          const floating* weight, const floating* bias, bint relu, floating* outputs,
-                          const Py_ssize_t* distance, floating* line) noexcept nogil:
-    cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
-    cdef Py_ssize_t n = plane // conv.C_out, o = plane % conv.C_out, rows = min(s.rows, conv.H_out - first), y
+cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t plane, Py_ssize_t o, Py_ssize_t first,
+                          const floating* images, const floating* weight, const floating* bias, bint relu,
+                          floating* outputs, const Py_ssize_t* distance, floating* line) noexcept nogil:
+    cdef Py_ssize_t rows = min(s.rows, conv.H_out - first)
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
-    lay_plane(s, images + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
-    if s.by_rows:
-        taps_by_rows(line, s.width, rows, weight + o * conv.K, conv.window.kernel_h, conv.window.kernel_w,
-                     bias[o] if bias != NULL else 0, sums)
-    else:
-        taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
+    lay_plane(s, images + plane // conv.M * conv.H_in * conv.W_in, first, line)
+    taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     if relu:
         rectify(sums, rows * s.width)
     copy_rows(sums, s.width, rows, conv.W_out, outputs + plane * conv.L + first * conv.W_out)
 
 
-cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t task, const floating* grad_output,
-                                   const floating* weight, floating* grad_input, const Py_ssize_t* distance,
-                                   floating* line) noexcept nogil:
-    cdef Py_ssize_t first = task % s.strips * s.rows, plane = task // s.strips
-    cdef Py_ssize_t n = plane // conv.C_in, c = plane % conv.C_in, phases = s.phases_h * s.phases_w, m, o, a, r, k
+cdef void direct_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t plane, Py_ssize_t c, Py_ssize_t first,
+                                const floating* grad_output, const floating* weight, floating* grad_input,
+                                const floating* table, floating* workspace) noexcept nogil:
+    """The gradient of the input: forward, with the filter's taps in reverse."""
+    cdef Py_ssize_t rows = min(s.rows, conv.H_in - first), m, k
+    cdef floating* reversed = workspace + (s.size // sizeof(floating) - conv.K)
+    cdef floating* sums = reversed - s.sums
+    cdef floating* out = grad_input + (plane * conv.H_in + first) * conv.W_in
+    for m in range(conv.M):
+        for k in range(conv.K):
+            reversed[k] = weight[(c * conv.M + m + 1) * conv.K - 1 - k]
+        filter_plane(&s.filter, grad_output, conv.N * conv.C_out * conv.L, plane * conv.M + m, first, rows, reversed, 0,
+                     False, table, workspace, out if m == 0 else sums)
+        if m > 0:
+            interleave_row(sums, 0, 1, rows * conv.W_in, True, out)
+
+
+cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t plane, Py_ssize_t c, Py_ssize_t first,
+                                   const floating* grad_output, const floating* weight, floating* grad_input,
+                                   const Py_ssize_t* distance, floating* line) noexcept nogil:
+    cdef Py_ssize_t phases = s.phases_h * s.phases_w, m, o, a, r, k
     cdef floating* sums = line + s.phase
     cdef floating* chosen = sums + s.sums * phases  # the weights, in the order of the phases
     cdef floating* image = grad_input + plane * conv.H_in * conv.W_in
     for m in range(conv.M):
         o = c * conv.M + m
-        lay_plane(s, grad_output + (n * conv.C_out + o) * conv.L, first, line)
+        lay_plane(s, grad_output + (plane * conv.M + m) * conv.L, first, line)
         for k in range(conv.K):
-            chosen[k] = weight[o * conv.K + (conv.K - 1 - k if s.by_rows else distance[conv.K + k])]
+            chosen[k] = weight[o * conv.K + distance[conv.K + k]]
         k = 0
-        if s.by_rows:  # distances fall from tap to tap, so `chosen` holds them backwards
-            taps_by_rows(line, s.width, s.rows, chosen, conv.window.kernel_h, conv.window.kernel_w, 0, sums)
-        for a in range(0 if s.by_rows else phases):
+        for a in range(phases):
             taps(line, distance + k, chosen + k, distance[2 * conv.K + a], 0, sums + a * s.sums, s.rows * s.width)
             k += distance[2 * conv.K + a]
         if phases == 1 and m == 0:
@@ -235,7 +290,7 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
                                    floating* grad_weight) noexcept nogil:
     """Each task owns one filter, for the whole batch. Returns 1; NO_MEMORY; or 0 where a value is not finite, and
     the direct sum must decide which are."""
-    cdef Strip s = strip_sizes(conv, False, sizeof(floating))
+    cdef Strip s = strip_sizes(conv, BACKWARD_WEIGHT, sizeof(floating))
     cdef Py_ssize_t bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out), t
     cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)

@@ -4,6 +4,7 @@
    in order. Included once for each type, with REAL, LANES and PANEL(name) defined. */
 
 typedef REAL PANEL(vector) VECTOR_OF(LANES);
+typedef INT PANEL(ints) VECTOR_OF(LANES);
 #if defined(__GNUC__)
 typedef REAL PANEL(memory) __attribute__((vector_size(LANES * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
 #else

@@ -9,8 +9,7 @@ cdef extern from "vectors.h":
     const int ROWS
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int LINE_PANELS
-    const int WINOGRAD_CHANNELS
+    const int LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
@@ -27,6 +26,8 @@ cdef extern from "vectors.h":
     ctypedef struct cyconv_tile:
         Py_ssize_t pixel, output
         int rows, columns, whole
+    ctypedef struct cyconv_filter:
+        Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach
     void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, float*,
                                   Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,
@@ -43,14 +44,16 @@ cdef extern from "vectors.h":
                                    Py_ssize_t) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_float_taps_by_rows(const float*, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float, float*) noexcept nogil
+    void cyconv_float_filter_plane(const cyconv_filter*, const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
+                                 float, int, const float*, void*, float*) noexcept nogil
     void cyconv_float_copy_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_taps(const float*, const Py_ssize_t*, const float*, Py_ssize_t, float, float*, Py_ssize_t) noexcept nogil
     void cyconv_float_taps_gradient(const float*, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
     void cyconv_double_lay_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_double_taps_by_rows(const double*, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double, double*) noexcept nogil
+    void cyconv_double_filter_plane(const cyconv_filter*, const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
+                                  double, int, const double*, void*, double*) noexcept nogil
     void cyconv_double_copy_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_taps(const double*, const Py_ssize_t*, const double*, Py_ssize_t, double, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
@@ -177,12 +180,13 @@ cdef inline void taps(const floating* line, const Py_ssize_t* distance, const fl
         cyconv_double_taps(line, distance, weight, count, start, out, length)
 
 
-cdef inline void taps_by_rows(const floating* line, Py_ssize_t width, Py_ssize_t rows, const floating* weight,
-                              Py_ssize_t kernel_h, Py_ssize_t kernel_w, floating start, floating* out) noexcept nogil:
+cdef inline void filter_plane(const cyconv_filter* f, const floating* images, Py_ssize_t size, Py_ssize_t plane,
+                              Py_ssize_t first, Py_ssize_t count, const floating* weight, floating start, bint relu,
+                              const floating* table, void* workspace, floating* out) noexcept nogil:
     if floating is float:
-        cyconv_float_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
+        cyconv_float_filter_plane(f, images, size, plane, first, count, weight, start, relu, table, workspace, out)
     else:
-        cyconv_double_taps_by_rows(line, width, rows, weight, kernel_h, kernel_w, start, out)
+        cyconv_double_filter_plane(f, images, size, plane, first, count, weight, start, relu, table, workspace, out)
 
 
 cdef inline void taps_gradient(const floating* line, const Py_ssize_t* distance, Py_ssize_t count,

@@ -97,7 +97,7 @@ cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
 
 
 cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
-    cdef Strip s = strip_sizes(conv, step == BACKWARD_INPUT, itemsize)
+    cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef Py_ssize_t planes = conv.N * (conv.C_in if step == BACKWARD_INPUT else conv.C_out)
     cdef Py_ssize_t tasks = conv.C_out if step == BACKWARD_WEIGHT else planes * s.strips
     cdef size_t sums = 0
@@ -109,7 +109,7 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
 
 cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
     """Products of vectors along each strip, also of the positions between rows, and the laying of its rows."""
-    cdef Strip s = strip_sizes(conv, step == BACKWARD_INPUT, itemsize)
+    cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
     return <double>conv.N * conv.C_out * s.strips * (sums + s.phase * s.stride_h * s.stride_w * LINE)
 

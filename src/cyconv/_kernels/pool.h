@@ -11,8 +11,6 @@
 
 #define POOL_OUTPUTS 256 /* outputs of pool_taps */
 
-typedef INT PANEL(ints) VECTOR_OF(LANES);
-
 /* The smallest i >= 0 with start + i * step >= 0. */
 CYCONV_INLINE ptrdiff_t PANEL(first)(ptrdiff_t start, ptrdiff_t step)
 {
