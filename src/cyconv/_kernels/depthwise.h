@@ -139,16 +139,26 @@ CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column,
     }
 }
 
-/* H rows of W outputs, side by side. Tiles at the ends overlap those before. */
+/* H rows of W outputs, side by side. Tiles at the ends overlap those before. The pixels of the next rows of tiles, from
+   `ahead` on, and their outputs are fetched meanwhile where rows, W_in apart, are long: they are many streams. */
 CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *inside, const REAL *weight, const int kernel_h,
                                       ptrdiff_t kernel_w, const int stride, REAL start, int relu, REAL *out, ptrdiff_t H,
-                                      ptrdiff_t W)
+                                      ptrdiff_t W, const REAL *ahead, ptrdiff_t W_in)
 {
     const ptrdiff_t last_y = H > TILE_ROWS ? H - TILE_ROWS : 0, last_x = W > LANES ? W - LANES : 0;
+    const ptrdiff_t outputs = TILE_ROWS * LANES, pixels = outputs * stride * stride; /* of one tile */
+    const int fetch = W_in * (ptrdiff_t)sizeof(REAL) > 128;
     for (ptrdiff_t y = 0; y < H; y += TILE_ROWS) {
         if (y > last_y) y = last_y;
+        const REAL *next_pixels = ahead + y * stride * W_in, *next_out = out + (y + TILE_ROWS) * W;
         for (ptrdiff_t x = 0; x < W; x += LANES) {
             if (x > last_x) x = last_x;
+            if (fetch) {
+                cyconv_prefetch(next_pixels, pixels * sizeof(REAL));
+                cyconv_prefetch_write(next_out, outputs * sizeof(REAL));
+                next_pixels += pixels;
+                next_out += outputs;
+            }
             PANEL(filter_tile)(rows + y * stride, x * stride, inside, weight, kernel_h, kernel_w, stride, start, relu,
                                out + y * W + x, H - y, W, out + H * W);
         }
@@ -178,8 +188,9 @@ static void PANEL(filter_plane)(const cyconv_filter *f, const REAL *images, ptrd
         }
     }
     for (; i < f->lines; i++) rows[i] = table + f->reach;
+    const REAL *ahead = images + (plane * f->H + (first + TILE_ROWS) * f->stride) * f->W;
 #define FILTER_ROWS(k, s) \
-    PANEL(filter_rows)(rows, table, weight, k, f->kernel_w, s, start, relu, out, count, f->W_out)
+    PANEL(filter_rows)(rows, table, weight, k, f->kernel_w, s, start, relu, out, count, f->W_out, ahead, f->W)
     if (f->stride == 1 && f->kernel_h == 3) FILTER_ROWS(3, 1);
     else if (f->stride == 1 && f->kernel_h == 5) FILTER_ROWS(5, 1);
     else if (f->stride == 1) FILTER_ROWS(7, 1);
