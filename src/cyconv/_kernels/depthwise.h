@@ -1,8 +1,9 @@
 /* Convolution of one channel by one filter, without a product of matrices: a padded plane is one long line, in which
    each tap of the filter is a distance. Sums run along the whole line in full vectors, over the ends of rows;
-   what they make there is left out when rows are copied. Included once for each type. */
+   what they make there is left out when rows are copied. Common filters lay no line: `filter_plane` takes tiles of
+   outputs straight from the image. Included once for each type. */
 
-/* Fewer than LANES. */
+/* `copy` of fewer than LANES. */
 CYCONV_INLINE void PANEL(copy_few)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
 {
 #pragma GCC unroll 3
@@ -165,9 +166,9 @@ CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *insid
     }
 }
 
-/* The outputs first..first + count of one plane of `images`, an array of `size` elements. table: `reach` values, all ones
-   at the columns that are inside the image, and as many zeros. workspace: `lines` pointers, and as many rows of `reach`
-   elements, for rows at the ends of the array, past which vectors would read. */
+/* Rows first..first + count of the outputs of one plane of `images`, an array of `size` elements. table: f->reach values,
+   all ones at the columns that are in the image, then as many zeros: a row outside it. workspace: f->lines pointers, then
+   f->edges rows of f->reach elements: copies of those at the ends of the array, past which vectors would read. */
 static void PANEL(filter_plane)(const cyconv_filter *f, const REAL *images, ptrdiff_t size, ptrdiff_t plane, ptrdiff_t first,
                                 ptrdiff_t count, const REAL *weight, REAL start, int relu, const REAL *table,
                                 void *workspace, REAL *out)
@@ -179,13 +180,15 @@ static void PANEL(filter_plane)(const cyconv_filter *f, const REAL *images, ptrd
     ptrdiff_t place = (plane * f->H + y) * f->W - f->left;
     if (place >= 0 && place + (f->H - 1) * f->W + f->reach <= size)
         for (; i < f->lines && y < f->H; i++, y++, place += f->W) rows[i] = images + place;
-    else {
-        const ptrdiff_t before = f->left > 0 ? f->left : 0, past = f->W + f->left < f->reach ? f->W + f->left : f->reach;
-        for (; i < f->lines && y < f->H; i++, y++, place += f->W) {
-            rows[i] = edge + i * f->reach;
-            if (before < past)
-                memcpy(edge + i * f->reach + before, images + (place + before), (past - before) * sizeof(REAL));
+    for (; i < f->lines && y < f->H; i++, y++, place += f->W) {
+        if (place >= 0 && place + f->reach <= size) {
+            rows[i] = images + place;
+            continue;
         }
+        const ptrdiff_t from = f->left > 0 ? f->left : 0, past = f->W + f->left < f->reach ? f->W + f->left : f->reach;
+        if (from < past) memcpy(edge + from, images + (place + from), (past - from) * sizeof(REAL));
+        rows[i] = edge;
+        edge += f->reach;
     }
     for (; i < f->lines; i++) rows[i] = table + f->reach;
     const REAL *ahead = images + (plane * f->H + (first + TILE_ROWS) * f->stride) * f->W;

@@ -3,7 +3,8 @@
 # The rows of a strip are laid end to end, `width` apart and padded with zeros; then every tap of the filter is a
 # distance along that line. With a stride the pixels are laid by their place in the stride (phases), and the
 # gradient of the input is made phase by phase: each takes only the taps that reach it.
-# Where the filters are common ones no line is laid: vectors are read from the image, and masked at its sides.
+#
+# Common filters lay no line: their vectors are read from the image where it lies, and masked at its sides.
 
 cdef Py_ssize_t STRIP_BYTES = 12 << 10  # of one strip's line: it and the sums stay in the L1 cache
 
@@ -17,10 +18,10 @@ cdef struct Strip:
     Py_ssize_t lines, width, phase  # rows of one phase, elements of one row and of one phase
     Py_ssize_t shared               # zeros between two rows that both need
     Py_ssize_t sums                 # elements of the outputs of one phase
-    bint direct                     # read where it lies, by `filter`: lines and width are those of what is written
+    bint direct                     # no line is laid: `filter` says what is read
     cyconv_filter filter
     Py_ssize_t phases_h, phases_w   # of the outputs
-    size_t table                    # bytes of the table of taps, shared by all threads
+    size_t table                    # bytes of the table (of taps, or columns inside the image), shared by all threads
     size_t size                     # bytes of workspace of each thread
 
 
@@ -77,11 +78,12 @@ cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     cdef const Window* w = &conv.window
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
+    cdef Py_ssize_t rows = ceil_div(s.rows, min(strips, s.rows))
     if step != BACKWARD_WEIGHT and w.kernel_h in (3, 5, 7) and w.dilation_h == 1 and w.dilation_w == 1 and \
             w.stride_h == w.stride_w and w.stride_h <= (2 if step == FORWARD else 1):
-        direct_strip(conv, &s, step, min(s.rows, round_up(ceil_div(s.rows, strips), TILE_ROWS)), itemsize)
+        direct_strip(&s, conv, step, min(s.rows, round_up(rows, TILE_ROWS)), itemsize)
         return s
-    cut_strip(&s, ceil_div(s.rows, min(strips, s.rows)), slack)
+    cut_strip(&s, rows, slack)
     s.sums = round_up(s.rows * s.width + slack, 16)
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
     s.size = round_up(s.size + conv.K * itemsize, 64)
@@ -89,22 +91,21 @@ cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     return s
 
 
-cdef void direct_strip(const Conv* conv, Strip* s, int step, Py_ssize_t rows, size_t itemsize) noexcept nogil:
-    """Of a plane that is read where it lies, by strips of `rows` rows of outputs."""
-    cdef const Window* w = &conv.window
+cdef void direct_strip(Strip* s, const Conv* conv, int step, Py_ssize_t rows, size_t itemsize) noexcept nogil:
+    """Strips of `rows` rows that are read where they lie."""
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef cyconv_filter* f = &s.filter
     s.direct = True
     s.rows, s.strips = rows, ceil_div(s.rows, rows)
     f.H, f.W, f.top, f.left = s.H, s.W, s.top, s.left
-    f.kernel_h, f.kernel_w, f.stride = w.kernel_h, w.kernel_w, s.stride_h
+    f.kernel_h, f.kernel_w, f.stride = conv.window.kernel_h, conv.window.kernel_w, s.stride_h
     f.W_out = conv.W_in if step == BACKWARD_INPUT else conv.W_out
     f.lines = (max(rows, TILE_ROWS) - 1) * f.stride + f.kernel_h
     f.reach = max(f.W_out, lanes) * f.stride + f.kernel_w - 1
+    f.edges = min(f.lines, ceil_div(max(0, f.left), f.W) + ceil_div(max(0, f.reach - f.left), f.W))
     s.width = round_up(f.W_out, lanes)
-    if conv.M > 1 and step == BACKWARD_INPUT:
-        s.sums = rows * f.W_out
-    s.size = round_up(f.lines * (sizeof(void*) + f.reach * itemsize) + (s.sums + conv.K) * itemsize, 64)
+    s.sums = rows * f.W_out if step == BACKWARD_INPUT and conv.M > 1 else 0
+    s.size = round_up(f.lines * sizeof(void*) + (f.edges * f.reach + s.sums + conv.K) * itemsize, 64)
     s.table = round_up(2 * f.reach * itemsize, 64)
 
 
@@ -151,24 +152,23 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
                        <floating*>(workspace + s.table))
     else:
         for t in prange(threads, num_threads=threads):
-            depthwise_part(conv, &s, backward, tasks * t // threads,
-                           tasks * (t + 1) // threads - tasks * t // threads, images, weight, bias,
+            depthwise_part(conv, &s, backward, tasks * t // threads, tasks * (t + 1) // threads, images, weight, bias,
                            relu, outputs, workspace, <floating*>(workspace + s.table + t * s.size))
     cyconv_release(workspace)
     return 1
 
 
-cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssize_t first, Py_ssize_t tasks,
+cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssize_t task, Py_ssize_t past,
                          const floating* images, const floating* weight, const floating* bias, bint relu,
                          floating* outputs, const void* table, floating* workspace) noexcept nogil:
-    """The strips first..first + tasks."""
+    """The strips task..past."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t t, plane = first // s.strips, channels = conv.C_in if backward else conv.C_out
-    cdef Py_ssize_t channel = plane % channels
-    first = (first - plane * s.strips) * s.rows
-    for t in range(tasks):
+    cdef Py_ssize_t channels = conv.C_in if backward else conv.C_out, plane = task // s.strips
+    cdef Py_ssize_t channel = plane % channels, first = task % s.strips * s.rows
+    for task in range(task, past):
         if s.direct and backward:
-            direct_backward_strip(conv, s, plane, channel, first, images, weight, outputs, <const floating*>table, workspace)
+            direct_backward_strip(conv, s, plane, channel, first, images, weight, outputs, <const floating*>table,
+                                  workspace)
         elif s.direct:
             filter_plane(&s.filter, images, conv.N * conv.C_in * conv.H_in * conv.W_in,
                          plane if conv.M == 1 else plane // conv.M, first, min(s.rows, conv.H_out - first),
@@ -181,7 +181,7 @@ cdef void depthwise_part(const Conv* conv, const Strip* s, bint backward, Py_ssi
             depthwise_strip(conv, s, plane, channel, first, images, weight, bias, relu, outputs,
                             <const Py_ssize_t*>table, workspace)
         first += s.rows
-        if first >= s.strips * s.rows:  # the next plane; divisions would take a tenth of the time of a small one
+        if first == s.strips * s.rows:  # the next plane: divisions would take a tenth of the time of a small one
             first, plane, channel = 0, plane + 1, channel + 1
             if channel == channels:
                 channel = 0

@@ -27,7 +27,7 @@ cdef extern from "vectors.h":
         Py_ssize_t pixel, output
         int rows, columns, whole
     ctypedef struct cyconv_filter:
-        Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach
+        Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
     void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, float*,
                                   Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,

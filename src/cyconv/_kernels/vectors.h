@@ -51,7 +51,8 @@
 #define LINE_BLOCKS 12    /* of positions of an implicit product, that are taken at once */
 #define LINE_PANELS 24576 /* elements of their columns: they stay in the L2 cache with the filters and the sums */
 
-#define TILE_ROWS 7 /* of depthwise outputs: as many sums as two units of four cycles need */
+/* Depthwise outputs that share their pixels: 7 sums leave registers for 7 weights; planes often have 7, 14, 28, ... rows. */
+#define TILE_ROWS 7
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
@@ -61,11 +62,11 @@ typedef struct { /* one tile of Winograd's filtering */
     int whole;               /* tiles with all their columns from here on, side by side */
 } cyconv_tile;
 
-typedef struct { /* depthwise filters that read the images where they lie */
+typedef struct { /* of depthwise filters that read the images where they lie */
     ptrdiff_t H, W, top, left;            /* of a plane that is read; rows and columns before the first output's */
     ptrdiff_t kernel_h, kernel_w, stride; /* kernel_h: 3, 5 or 7; stride: 1 or 2 */
     ptrdiff_t W_out;
-    ptrdiff_t lines, reach; /* rows that one strip reads, and elements of each: whole vectors */
+    ptrdiff_t lines, reach, edges; /* rows that a strip reads; elements of each, in whole vectors; how many are copied */
 } cyconv_filter;
 
 /* Elements of two vectors in turn, from their lower or their upper halves. */
