@@ -69,7 +69,7 @@ TILED = {
     # so many channels on both sides that a tile has fewer than 192 positions
     "channels-many": Geometry((1, 1500, 9, 10), 1500, 1),
     "depthwise": Geometry((2, 40, 30, 33), 40, (3, 5), 1, (1, 2), 1, 40),
-    # four rows of sums at once, and what is left of them; several strips
+    # tiles of seven rows of sums, which overlap at the ends; several strips
     "depthwise-3": Geometry((3, 20, 7, 7), 20, 3, 1, 1, 1, 20),
     "depthwise-3-multiplied": Geometry((2, 5, 9, 6), 15, (3, 2), 1, ((2, 0), (1, 0)), 1, 5),
     "depthwise-3-strips": Geometry((1, 4, 101, 83), 4, 3, 1, 1, 1, 4),
