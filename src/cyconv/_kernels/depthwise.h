@@ -3,27 +3,19 @@
    what they make there is left out when rows are copied. Common filters lay no line: `filter_plane` takes tiles of
    outputs straight from the image. Included once for each type. */
 
-/* `copy` of fewer than LANES. */
-CYCONV_INLINE void PANEL(copy_few)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
-{
-#pragma GCC unroll 3
-    for (int part = LANES / 2; part > 1; part /= 2)
-        if (count >= part) { /* two parts that overlap */
-            memcpy(out, in, part * sizeof(REAL));
-            memcpy(out + count - part, in + count - part, part * sizeof(REAL));
-            return;
-        }
-    if (count > 0) *out = *in;
-}
-
 CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
 {
+    const ptrdiff_t half = LANES / 2;
     ptrdiff_t i = 0;
     for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
     if (i == count) return;
     if (count >= LANES) /* the last vector overlaps the one before */
         *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
-    else PANEL(copy_few)(out, in, count);
+    else if (half > 1 && count >= half) { /* two halves that overlap */
+        memcpy(out, in, half * sizeof(REAL));
+        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
+    } else
+        for (; i < count; i++) out[i] = in[i];
 }
 
 /* out[i] = in[2 * i]; `before`: in[-1] may be read. */
@@ -89,6 +81,20 @@ static void PANEL(taps)(const REAL *line, const ptrdiff_t *distance, const REAL 
     }
 }
 
+/* The first elements of a vector, fewer than LANES. */
+CYCONV_INLINE void PANEL(store_few)(REAL *out, PANEL(vector) v, ptrdiff_t count)
+{
+    const REAL *in = (const REAL *)&v;
+#pragma GCC unroll 3
+    for (int part = LANES / 2; part > 1; part /= 2)
+        if (count >= part) { /* two parts that overlap */
+            memcpy(out, in, part * sizeof(REAL));
+            memcpy(out + count - part, in + count - part, part * sizeof(REAL));
+            return;
+        }
+    if (count > 0) *out = *in;
+}
+
 /* Pixels of a row, `stride` apart: at stride 2 in the order that costs least. Reads stride * LANES of them. */
 CYCONV_INLINE PANEL(vector) PANEL(pixels)(const REAL *row, const int stride)
 {
@@ -133,10 +139,9 @@ CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column,
     }
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++, out += W) {
-        const PANEL(vector) result = sum[r];
         if (r >= H) break;
-        if (end - out >= LANES) *(PANEL(memory) *)out = result;
-        else PANEL(copy_few)(out, (const REAL *)&result, W);
+        if (end - out >= LANES) *(PANEL(memory) *)out = sum[r];
+        else PANEL(store_few)(out, sum[r], W);
     }
 }
 
