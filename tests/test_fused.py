@@ -1,4 +1,5 @@
-"""In eval mode a Sequential lets a convolution or fully connected layer apply the ReLU behind it: the same bits."""
+"""A Sequential lets a convolution or fully connected layer apply the ReLU behind it, and max pooling go back through
+the one before it: the same bits."""
 
 import numpy as np
 import pytest
@@ -125,11 +126,69 @@ def test_a_network(backend, dtype, monkeypatch):
         network[1].backward(input)
 
 
-def test_training_and_layers_of_ones_own_are_left_alone(backend):
-    network, input = model(), real((2, 3, 12, 14), np.float32)
-    network.train()
-    gradient = network.backward(np.ones_like(network(input)), needs_input_grad=True)
-    assert gradient.shape == input.shape and network[1].backward(np.ones((2, 8, 12, 14), np.float32)).any()
+def back_one_by_one(layer, grad_output):
+    if isinstance(layer, Sequential):
+        for child in reversed(list(layer)):
+            grad_output = back_one_by_one(child, grad_output)
+        return grad_output
+    return layer.backward(grad_output)
+
+
+@dtypes
+def test_training(backend, dtype):
+    network, alone = model(dtype), model(dtype)
+    for shape in ((5, 3, 12, 14), (1, 3, 12, 14), (0, 3, 12, 14))[: 3 if backend == "numpy" else 2]:
+        input = real(shape, dtype)
+        output = network(input)
+        assert output.tobytes() == one_by_one(alone, input).tobytes()
+        gradient = network.backward(output, needs_input_grad=True)
+        assert gradient.tobytes() == back_one_by_one(alone, output).tobytes()
+        assert all(grad.tobytes() == alone.grads[name].tobytes() for name, grad in network.grads.items())
+        # each layer has kept what it needs to go back alone
+        assert gradient.tobytes() == back_one_by_one(network, output).tobytes()
+
+
+POOLS = {"2": (2,), "overlapping": (3, 1, 1), "strided": ((2, 3), (3, 2), (1, 0)), "dilated": (2, 2, 0, 2, True)}
+
+
+@cases("pool", POOLS)
+@dtypes
+def test_max_pooling_goes_back_through_a_relu(backend, dtype, pool, monkeypatch):
+    input = real((3, 4, 13, 14), dtype)
+    for i, value in enumerate(SPECIAL):
+        input[i % 3, i % 4, 3 + i : 6 + i, 4 : 4 + i] = value
+    input[1] = -1  # every maximum is 0
+    relu, pooling = ReLU(), MaxPool2d(*pool)
+    network = Sequential(relu, pooling)
+    grad_output = real(network(input).shape, dtype, 5)
+    grad_output[0, 0, 0, :4] = np.nan, np.inf, -0.0, 0.0
+    expected = relu.backward(pooling.backward(grad_output))
+    with monkeypatch.context() as patched:
+        patched.setattr(ReLU, "backward", None)  # not called
+        gradient = network.backward(grad_output, needs_input_grad=True)
+    assert gradient.tobytes() == expected.tobytes()
+    assert not gradient[1].any() and gradient[2].any()
+
+
+def test_a_pooling_that_saw_something_else_goes_back_alone(backend):
+    relu, pooling, input = ReLU(), MaxPool2d(2), real((2, 3, 6, 8), np.float32)
+    network = Sequential(relu, pooling)
+    network(input)
+    relu(-input)  # the last forward pass of a layer counts
+    grad_output = real((2, 3, 3, 4), np.float32, 2)
+    gradient = network.backward(grad_output, needs_input_grad=True)
+    np.testing.assert_array_equal(gradient, relu.backward(pooling.backward(grad_output)))
+    pooling.eval()
+    with pytest.raises(RuntimeError, match=r"MaxPool2d\.backward: no forward pass"):
+        network.backward(grad_output)
+    network.eval().train()
+    pooling(input)
+    with pytest.raises(RuntimeError, match=r"ReLU\.backward: no forward pass"):
+        network.backward(grad_output)
+
+
+def test_layers_of_ones_own_are_left_alone(backend):
+    input = real((2, 3, 12, 14), np.float32)
 
     class Twice(Conv2d):
         def forward(self, input):

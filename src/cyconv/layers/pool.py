@@ -76,12 +76,18 @@ class MaxPool2d(_Pool2d):
         if not self.training:
             return functional.max_pool2d(input, *geometry)
         output, indices = functional.max_pool2d(input, *geometry, return_indices=True)
-        self._keep(indices, input.shape)
+        self._keep(indices, input, output)
         return output
 
     def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> Array[Float]:
-        indices, input_shape = self._kept()
-        return functional.max_pool2d_backward(grad_output, indices, input_shape)
+        return self._backward(grad_output, False)
+
+    def _backward(self, grad_output: Array[Float], relu: bool) -> Array[Float]:
+        """`backward`, and with `relu` that of a `ReLU` whose output was pooled."""
+        indices, input, output = self._kept()
+        if relu:
+            grad_output = functional.relu_backward(grad_output, output)
+        return functional.max_pool2d_backward(grad_output, indices, input.shape)
 
 
 class AvgPool2d(_Pool2d):
