@@ -128,10 +128,10 @@ static void PANEL(pack_taps)(const REAL *weight, ptrdiff_t row_step, ptrdiff_t c
                     *packed++ = i + r < filters ? weight[r * row_step + c * channel_step + tap[k]] : 0;
 }
 
-/* sums[i * length + t] += the sum over p < count of grads[i * grad_length + p] * line[distance[t] + p], for `rows` of ROWS
-   rows i and taps t < taps; count is a whole number of vectors. */
-CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_length, const REAL *line, const ptrdiff_t *distance,
-                                    ptrdiff_t count, int rows, REAL *sums, ptrdiff_t length, const int taps)
+/* sums[t][i] += the products over p < count of grads[i * grad_length + p] and line[distance[t] + p], for the ROWS rows i
+   and taps t < taps: vectors, whose elements `close_dots` adds up. count is a whole number of vectors. */
+CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_length, const REAL *line,
+                                         const ptrdiff_t *distance, ptrdiff_t count, REAL *sums, const int taps)
 {
     PANEL(vector) sum[ROWS][3];
 #pragma GCC unroll 8
@@ -146,41 +146,47 @@ CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_lengt
             for (int t = 0; t < taps; t++) sum[i][t] += factor * pixels[t];
         }
     }
-    for (int t = 0; t < taps; t++) {
-        REAL totals[ROWS > LANES ? ROWS : LANES];
-#if LANES >= ROWS
-        PANEL(vector) v[LANES]; /* shuffled and added, until element l is a part of row l % ROWS */
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++) v[i] = sum[i][t];
-#pragma GCC unroll 4
-        for (int left = ROWS; left > 1; left /= 2) {
-            PANEL(shuffle)(v, left);
-#pragma GCC unroll 8
-            for (int i = 0; i < left / 2; i++) v[i] = v[2 * i] + v[2 * i + 1];
-        }
-        memcpy(totals, v, sizeof *v);
-        for (int l = ROWS; l < LANES; l++) totals[l % ROWS] += totals[l];
-#else
-        for (int i = 0; i < ROWS; i++) {
-            totals[i] = 0;
-            for (int l = 0; l < LANES; l++) totals[i] += ((const REAL *)&sum[i][t])[l];
-        }
-#endif
-        for (int i = 0; i < rows; i++) sums[i * length + t] += totals[i];
+    for (int i = 0; i < ROWS; i++) /* only now: short sums round less than long ones */
+        for (int t = 0; t < taps; t++) *(PANEL(memory) *)(sums + (t * ROWS + i) * LANES) += sum[i][t];
+}
+
+/* The products of `filters` filters and all taps: panels of ROWS rows of grads (zeros below the last). */
+static void PANEL(line_dots)(const REAL *grads, ptrdiff_t grad_length, ptrdiff_t filters, const REAL *line,
+                             const ptrdiff_t *distance, ptrdiff_t taps, ptrdiff_t count, REAL *sums)
+{
+    for (ptrdiff_t i = 0; i < filters; i += ROWS, grads += ROWS * grad_length, sums += taps * ROWS * LANES) {
+        ptrdiff_t t = 0;
+        for (; t + 3 <= taps; t += 3)
+            PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 3);
+        if (taps - t == 2) PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 2);
+        else if (taps - t == 1) PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 1);
     }
 }
 
-/* The gradients of `filters` filters and all taps: panels of ROWS rows of grads (readable up to a whole panel). */
-static void PANEL(line_dots)(const REAL *grads, ptrdiff_t grad_length, ptrdiff_t filters, const REAL *line,
-                             const ptrdiff_t *distance, ptrdiff_t taps, ptrdiff_t count, REAL *sums, ptrdiff_t length)
+/* totals[i * length + t] = the elements of the vector of filter i < filters and tap t, added up. */
+static void PANEL(close_dots)(const REAL *sums, ptrdiff_t filters, ptrdiff_t taps, REAL *totals, ptrdiff_t length)
 {
-    for (ptrdiff_t i = 0; i < filters; i += ROWS) {
-        const int rows = (int)(filters - i < ROWS ? filters - i : ROWS);
-        const REAL *panel = grads + i * grad_length;
-        REAL *row = sums + i * length;
-        ptrdiff_t t = 0;
-        for (; t + 3 <= taps; t += 3) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 3);
-        if (taps - t == 2) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 2);
-        else if (taps - t == 1) PANEL(line_dot_block)(panel, grad_length, line, distance + t, count, rows, row + t, length, 1);
-    }
+    for (ptrdiff_t i = 0; i < filters; i += ROWS)
+        for (ptrdiff_t t = 0; t < taps; t++, sums += ROWS * LANES) {
+            PANEL(vector) v[ROWS];
+            memcpy(v, sums, sizeof v);
+#if LANES >= ROWS /* shuffled and added, until element l is a part of row l % ROWS */
+#pragma GCC unroll 4
+            for (int left = ROWS; left > 1; left /= 2) {
+                PANEL(shuffle)(v, left);
+#pragma GCC unroll 8
+                for (int r = 0; r < left / 2; r++) v[r] = v[2 * r] + v[2 * r + 1];
+            }
+#endif
+            for (ptrdiff_t r = 0; r < ROWS && i + r < filters; r++) {
+                REAL total = 0;
+#if LANES >= ROWS
+                for (int l = 0; l < LANES; l += ROWS) total += ((const REAL *)v)[l + r];
+#else
+                for (int l = 0; l < LANES; l++) total += ((const REAL *)&v[r])[l];
+#endif
+                totals[(i + r) * length + t] = total;
+            }
+        }
 }

@@ -59,9 +59,11 @@ cdef extern from "vectors.h":
     void cyconv_double_taps_gradient(const double*, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_interleave_row(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
     void cyconv_float_line_dots(const float*, Py_ssize_t, Py_ssize_t, const float*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t,
-                                float*, Py_ssize_t) noexcept nogil
+                                float*) noexcept nogil
+    void cyconv_float_close_dots(const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t) noexcept nogil
     void cyconv_double_line_dots(const double*, Py_ssize_t, Py_ssize_t, const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t,
-                                 double*, Py_ssize_t) noexcept nogil
+                                 double*) noexcept nogil
+    void cyconv_double_close_dots(const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t) noexcept nogil
     void cyconv_float_pack_filters(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_pack_filters(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_float_pack_taps(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*, Py_ssize_t,
@@ -206,12 +208,19 @@ cdef inline void interleave_row(const floating* lines, Py_ssize_t phase, Py_ssiz
 
 
 cdef inline void line_dots(const floating* grads, Py_ssize_t grad_length, Py_ssize_t filters, const floating* line,
-                           const Py_ssize_t* distance, Py_ssize_t taps, Py_ssize_t count, floating* sums,
-                           Py_ssize_t length) noexcept nogil:
+                           const Py_ssize_t* distance, Py_ssize_t taps, Py_ssize_t count, floating* sums) noexcept nogil:
     if floating is float:
-        cyconv_float_line_dots(grads, grad_length, filters, line, distance, taps, count, sums, length)
+        cyconv_float_line_dots(grads, grad_length, filters, line, distance, taps, count, sums)
     else:
-        cyconv_double_line_dots(grads, grad_length, filters, line, distance, taps, count, sums, length)
+        cyconv_double_line_dots(grads, grad_length, filters, line, distance, taps, count, sums)
+
+
+cdef inline void close_dots(const floating* sums, Py_ssize_t filters, Py_ssize_t taps, floating* totals,
+                            Py_ssize_t length) noexcept nogil:
+    if floating is float:
+        cyconv_float_close_dots(sums, filters, taps, totals, length)
+    else:
+        cyconv_double_close_dots(sums, filters, taps, totals, length)
 
 
 cdef inline void pack_filters(const floating* weight, Py_ssize_t row_length, Py_ssize_t filters, Py_ssize_t taps,

@@ -68,10 +68,10 @@ cdef dict implicit_plan(const Conv* conv, bint backward, size_t itemsize):
 
 cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):
     cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
-    cdef Py_ssize_t strips = conv.N * conv.groups * s.strip.strips, tasks = conv.groups * s.blocks * s.splits
-    cdef Py_ssize_t taps = s.channels * conv.window.kernel_h * conv.window.kernel_w
-    return plan_of((min(DOT_FILTERS, conv.M), taps, s.positions), strips * s.blocks * ceil_div(conv.M, DOT_FILTERS), strips,
-                   tasks, team_of(conv.threads, multiply_adds(conv), tasks), s.table + s.partial * itemsize,
+    cdef Py_ssize_t strips = conv.N * conv.groups * s.strip.strips, blocks = s.blocks * s.filter_blocks
+    cdef Py_ssize_t tasks = conv.groups * blocks * s.splits, taps = s.channels * conv.window.kernel_h * conv.window.kernel_w
+    return plan_of((min(s.filters, conv.M), taps, s.positions), strips * blocks, strips, tasks,
+                   team_of(conv.threads, multiply_adds(conv), tasks), s.table + s.partial * itemsize,
                    implicit_weight_bytes(&s, itemsize))
 
 
