@@ -38,8 +38,7 @@ static void PANEL(average_row)(const REAL *pixels, ptrdiff_t rows, ptrdiff_t W, 
     if (past < first) past = first;
     if (rows > 0 && past - first >= LANES && PANEL(pool_applies)(stride, kernel_w, 1)) {
         const ptrdiff_t row_step = W;
-        INT *const place = NULL;
-        POOL_CASES(1, 0, pixels + start + first * stride, past - first, mean + first);
+        POOL_CASES(1, 0, pixels + start + first * stride, past - first, 0, mean + first, NULL);
     } else if (kernel_w < WIDE_WINDOW && count > 1) {
         PANEL(pool_lines)(pixels, W, rows, W, start, stride, kernel_w, 1, 1, count, mean);
         borders = 1;

@@ -57,10 +57,10 @@ CYCONV_INLINE PANEL(vector) PANEL(column)(const REAL *pixels, const int stride, 
 }
 
 /* best[x] = max over i < rows, j < kernel_w of pixels[i * row_step + x * stride + j], x < count, count >= LANES; with
-   `sum` their sum. With `indexed` place[x] = i * row_step + j of the maximum. */
+   `sum` their sum. With `indexed` index[x] = position + i * row_step + x * stride + j of the maximum. */
 CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, const int stride,
                                        const int kernel_w, const int sum, const int indexed, ptrdiff_t count,
-                                       REAL *best, INT *place)
+                                       long long position, REAL *best, long long *index)
 {
     for (ptrdiff_t x = 0; x < count; x += LANES) {
         if (x > count - LANES) x = count - LANES; /* the last vector overlaps the one before */
@@ -80,8 +80,11 @@ CYCONV_INLINE void PANEL(pool_windows)(const REAL *pixels, ptrdiff_t row_step, p
                 if (indexed) at = PANEL(choose_int)(wins, (PANEL(ints)){0} + (INT)(i * row_step + j), at);
             }
         *(PANEL(memory) *)(best + x) = stride == 2 ? IN_ORDER(most) : most;
-        if (stride == 2) at = IN_ORDER(at);
-        if (indexed) memcpy(place + x, &at, sizeof at);
+        if (!indexed) continue;
+        INT place[LANES]; /* of the maximum, from the first pixel of its window */
+        at = stride == 2 ? IN_ORDER(at) : at;
+        memcpy(place, &at, sizeof at);
+        for (int l = 0; l < LANES; l++) index[x + l] = position + x * stride + l * stride + place[l];
     }
 }
 
@@ -91,30 +94,24 @@ CYCONV_INLINE int PANEL(pool_applies)(ptrdiff_t stride, ptrdiff_t kernel_w, ptrd
     return (stride == 1 || stride == 2) && (kernel_w == 2 || kernel_w == 3) && step == 1;
 }
 
-#define POOL_CASES(sum, indexed, pixels, count, best)                                           \
-    if (stride == 1 && kernel_w == 2)                                                           \
-        PANEL(pool_windows)(pixels, row_step, rows, 1, 2, sum, indexed, count, best, place);    \
-    else if (stride == 1)                                                                       \
-        PANEL(pool_windows)(pixels, row_step, rows, 1, 3, sum, indexed, count, best, place);    \
-    else if (kernel_w == 2)                                                                     \
-        PANEL(pool_windows)(pixels, row_step, rows, 2, 2, sum, indexed, count, best, place);    \
-    else                                                                                        \
-        PANEL(pool_windows)(pixels, row_step, rows, 2, 3, sum, indexed, count, best, place)
+#define POOL_CASES(sum, indexed, pixels, count, position, best, index)                                 \
+    if (stride == 1 && kernel_w == 2)                                                                  \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 2, sum, indexed, count, position, best, index); \
+    else if (stride == 1)                                                                              \
+        PANEL(pool_windows)(pixels, row_step, rows, 1, 3, sum, indexed, count, position, best, index); \
+    else if (kernel_w == 2)                                                                            \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 2, sum, indexed, count, position, best, index); \
+    else                                                                                               \
+        PANEL(pool_windows)(pixels, row_step, rows, 2, 3, sum, indexed, count, position, best, index)
 
-/* Maxima of `pool_windows`, with their indices unless `index` is NULL: index[x] = position + x * stride + place[x]. */
+/* Maxima of `pool_windows`, with their indices unless `index` is NULL. */
 static void PANEL(pool_maxima)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t stride,
                                ptrdiff_t kernel_w, ptrdiff_t count, long long position, REAL *best, long long *index)
 {
-    INT place[POOL_OUTPUTS];
     if (index == NULL) {
-        POOL_CASES(0, 0, pixels, count, best);
-        return;
-    }
-    for (ptrdiff_t x0 = 0; x0 < count; x0 += POOL_OUTPUTS) {
-        if (x0 > count - LANES) x0 = count - LANES; /* so that a whole vector is left */
-        const ptrdiff_t outputs = count - x0 < POOL_OUTPUTS ? count - x0 : POOL_OUTPUTS;
-        POOL_CASES(0, 1, pixels + x0 * stride, outputs, best + x0);
-        for (ptrdiff_t x = 0; x < outputs; x++) index[x0 + x] = position + (x0 + x) * stride + place[x];
+        POOL_CASES(0, 0, pixels, count, 0, best, NULL);
+    } else {
+        POOL_CASES(0, 1, pixels, count, position, best, index);
     }
 }
 
