@@ -2,11 +2,13 @@
 
 import copy
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
 from layer_cases import LAYERS, build, forward_backward
 
+from cyconv import functional
 from cyconv.layers import Conv2d, Linear, ReLU, Sequential
 
 
@@ -108,3 +110,25 @@ def test_copies_stand_alone():
         np.testing.assert_array_equal(twin[0].params["weight"], weight + 1)
     assert model.params.copy()["0.weight"] is model[0].params["weight"]
     np.testing.assert_array_equal(model.params["0.weight"], weight)
+
+
+def test_the_gradient_of_a_large_weight_is_made_where_it_stays(backend):
+    layer, input = Linear(600, 500), np.ones((3, 600), np.float32)
+    grad_output = np.arange(1500, dtype=np.float32).reshape(3, 500)
+    expected = functional.linear_backward(grad_output, input, layer.params["weight"])[1]
+    layer(input)
+    own = layer.grads["weight"]
+    layer.backward(grad_output)
+    tracemalloc.start()
+    layer.backward(grad_output)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert layer.grads["weight"] is own and peak < own.nbytes / 2
+    np.testing.assert_array_equal(own, expected)
+    for odd in (np.zeros((500, 600), np.float32, order="F"), np.zeros((500, 600)), np.zeros((500, 600), ">f4")):
+        del layer.grads["weight"]
+        layer.backward(grad_output)
+        layer.grads["weight"] = odd
+        layer.backward(grad_output)
+        assert layer.grads["weight"] is odd
+        np.testing.assert_array_equal(odd, expected)

@@ -68,6 +68,17 @@ def linear_backward(
     TypeError, ValueError
         As `linear`; also where `grad_output` does not have the shape of its output.
     """
+    return gradients(grad_output, input, weight, needs_input_grad, None)
+
+
+def gradients(
+    grad_output: Array[Float],
+    input: Array[Float],
+    weight: Array[Float],
+    needs_input_grad: bool,
+    grad_weight: Array[Float] | None,
+) -> tuple[GradInput[Float], Array[Float], Array[Float]]:
+    """`linear_backward`; the gradient of the weight fills `grad_weight`, an array like `weight`, where there is one."""
     name = "linear_backward"
     grad_output, input, weight = _checks.arrays(name, grad_output=grad_output, input=input, weight=weight)
     _checks.linear_shapes(name, input, weight, None)
@@ -78,7 +89,7 @@ def linear_backward(
     grad_input = None
     if _checks.flag(name, "needs_input_grad", needs_input_grad):
         grad_input = _matmul(grad_rows, False, weight, False).reshape(input.shape)
-    grad_weight = _matmul(grad_rows, True, _rows(input), False)
+    grad_weight = _matmul(grad_rows, True, _rows(input), False, output=grad_weight)
     return grad_input, grad_weight, grad_rows.sum(axis=0)
 
 
@@ -94,11 +105,13 @@ def _matmul(
     transpose_b: bool,
     bias: Array[Float] | None = None,
     relu: bool = False,
+    output: Array[Float] | None = None,
 ) -> Array[Float]:
     """``op(a) . op(b) + bias`` of two matrices by the backend's gemm; with `relu` ``max(0, that)``."""
-    rows = a.shape[1] if transpose_a else a.shape[0]
-    columns = b.shape[0] if transpose_b else b.shape[1]
-    output = np.empty((rows, columns), a.dtype)
+    if output is None:
+        rows = a.shape[1] if transpose_a else a.shape[0]
+        columns = b.shape[0] if transpose_b else b.shape[1]
+        output = np.empty((rows, columns), a.dtype)
     _backend.kernels.matmul(a, transpose_a, b, transpose_b, bias, relu, output)
     return output
 

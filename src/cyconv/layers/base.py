@@ -104,10 +104,18 @@ class Layer:
         self.params[name] = array
         self.grads[name] = np.zeros(array.shape, array.dtype)  # untouched pages cost no memory
 
+    def _grad(self, name: str) -> AnyArray | None:
+        """The gradient of a parameter, if a kernel can fill it as it lies: large ones are not copied."""
+        param, grad = self.params[name], self.grads.get(name)
+        if grad is None or grad.shape != param.shape or grad.dtype != param.dtype or not grad.dtype.isnative:
+            return None
+        return grad if grad.flags.carray else None
+
     def _fill_grads(self, **grads: AnyArray) -> None:
         for name, grad in grads.items():
-            if name in self.grads:
-                self.grads[name][...] = grad
+            own = self.grads.get(name)
+            if own is not None and own is not grad:
+                own[...] = grad
 
 
 def he_normal(shape: Shape, fan_in: float, dtype: np.dtype[Any], rng: np.random.Generator) -> AnyArray:

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from .. import _checks, functional
+from .. import _checks
 from .._types import Array, Float, GradInput, Shape
-from ..functional.dense import transformed
+from ..functional.dense import gradients, transformed
 from .base import Layer, he_normal
 from .conv import Conv2d
 
@@ -70,8 +70,8 @@ class Linear(Layer):
 
     def backward(self, grad_output: Array[Float], *, needs_input_grad: bool = True) -> GradInput[Float]:
         (input,) = self._kept()
-        grad_input, grad_weight, grad_bias = functional.linear_backward(
-            grad_output, input, self.params["weight"], needs_input_grad=needs_input_grad
+        grad_input, grad_weight, grad_bias = gradients(
+            grad_output, input, self.params["weight"], needs_input_grad, self._grad("weight")
         )
         self._fill_grads(weight=grad_weight, bias=grad_bias)
         return grad_input
