@@ -4,6 +4,9 @@
 # order, however the output is divided.
 cdef Py_ssize_t MATMUL_ROWS = 1024
 cdef Py_ssize_t MATMUL_COLUMNS = 288
+# Fewest of one of several tasks: each packs its rows and columns anew.
+cdef Py_ssize_t LEAST_ROWS = 64
+cdef Py_ssize_t LEAST_COLUMNS = 56
 # Packing a matrix does not pay for so few rows, or columns, of the other.
 cdef Py_ssize_t FEW_ROWS = 32
 cdef Py_ssize_t FEW_LANES = 2
@@ -14,8 +17,8 @@ cdef struct Product:
     Py_ssize_t m, n, k, lda, ldb
     bint transpose_a, transpose_b, relu
     bint by_dots                # nothing is packed
-    Py_ssize_t rows, row_blocks # of one task, and how many that makes
-    Py_ssize_t columns          # blocks of MATMUL_COLUMNS
+    Py_ssize_t rows, row_blocks # of one task, and how many blocks that makes
+    Py_ssize_t columns, column_blocks
     int threads                 # at most
 
 
@@ -47,16 +50,21 @@ cdef void divide_product(Product* p, Py_ssize_t itemsize) noexcept nogil:
     # the sum over the lanes of a dot product takes as long as some steps along k
     p.by_dots = (CYCONV_PANELS and p.transpose_b and not p.transpose_a and p.k >= 16 * lanes
                  and (p.m <= FEW_ROWS or p.n <= FEW_LANES * lanes))
-    p.columns = ceil_div(p.n, MATMUL_COLUMNS)
+    p.columns, p.column_blocks = MATMUL_COLUMNS, ceil_div(p.n, MATMUL_COLUMNS)
     p.rows = p.row_blocks = 0
-    if p.m > 0:
-        divide(p.m, max(ceil_div(wanted, max(1, p.columns)), ceil_div(p.m, MATMUL_ROWS)), 64, &p.rows, &p.row_blocks)
+    if p.m == 0 or p.n == 0:
+        return
+    divide(p.m, max(ceil_div(wanted, p.column_blocks), ceil_div(p.m, MATMUL_ROWS)), LEAST_ROWS, &p.rows, &p.row_blocks)
+    if p.row_blocks * p.column_blocks < wanted:  # few rows: fewer columns, of whole panels
+        divide(p.n, max(ceil_div(wanted, p.row_blocks), p.column_blocks), LEAST_COLUMNS, &p.columns, &p.column_blocks)
+        p.columns = round_up(p.columns, 3 * lanes)
+        p.column_blocks = ceil_div(p.n, p.columns)
 
 
 cdef int product(const Product* p, const floating* a, const floating* b, const floating* bias,
                  floating* output) noexcept nogil:
     """0, or NO_MEMORY."""
-    cdef Py_ssize_t tasks = p.row_blocks * p.columns, t
+    cdef Py_ssize_t tasks = p.row_blocks * p.column_blocks, t
     cdef int threads = team_of(p.threads, <double>p.m * p.n * p.k, tasks)
     cdef size_t size = gemm_scratch(sizeof(floating))
     cdef floating* scratch = <floating*>cyconv_acquire(threads * size * sizeof(floating))
@@ -74,8 +82,8 @@ cdef int product(const Product* p, const floating* a, const floating* b, const f
 cdef void product_block(const Product* p, Py_ssize_t task, const floating* a, const floating* b, const floating* bias,
                         floating* output, floating* scratch) noexcept nogil:
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t j = digit(&task, p.columns) * MATMUL_COLUMNS, i = task * p.rows, r, c
-    cdef Py_ssize_t rows = min(p.rows, p.m - i), columns = min(MATMUL_COLUMNS, p.n - j)
+    cdef Py_ssize_t j = digit(&task, p.column_blocks) * p.columns, i = task * p.rows, r, c
+    cdef Py_ssize_t rows = min(p.rows, p.m - i), columns = min(p.columns, p.n - j)
     a += i if p.transpose_a else i * p.lda
     b += j * p.ldb if p.transpose_b else j
     output += i * p.n + j

@@ -121,8 +121,8 @@ def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):
     p.m, p.n, p.k, p.transpose_a, p.transpose_b = m, n, k, transpose_a, transpose_b
     divide_product(&p, itemsize)
     name = "dots" if p.by_dots else "gemm"
-    tasks = p.row_blocks * p.columns
+    tasks = p.row_blocks * p.column_blocks
     threads = team_of(_threads.get_num_threads(), <double>p.m * p.n * p.k, tasks)
     cycles = {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}
-    gemm = (p.rows, min(p.n, MATMUL_COLUMNS), p.k)
+    gemm = (p.rows, min(p.n, p.columns), p.k)
     return {"algorithm": name, "cycles": cycles, **plan_of(gemm, tasks, 0, tasks, threads, 0, scratch)}
