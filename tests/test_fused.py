@@ -11,7 +11,7 @@ from cyconv import _backend
 from cyconv import functional as F
 from cyconv.functional.convolution import convolved
 from cyconv.functional.dense import transformed
-from cyconv.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Linear, MaxPool2d, ReLU, Sequential
+from cyconv.layers import BatchNorm2d, Conv2d, ConvTranspose2d, Flatten, Linear, MaxPool2d, ReLU, Sequential
 
 WIDER = {  # every way a convolution is computed and divided
     "winograd-3x3": Geometry((2, 40, 30, 29), 37, 3, 1, 1),
@@ -158,11 +158,11 @@ def test_max_pooling_goes_back_through_a_relu(backend, dtype, pool, monkeypatch)
     for i, value in enumerate(SPECIAL):
         input[i % 3, i % 4, 3 + i : 6 + i, 4 : 4 + i] = value
     input[1] = -1  # every maximum is 0
-    relu, pooling = ReLU(), MaxPool2d(*pool)
-    network = Sequential(relu, pooling)
+    relu, pooling, flatten = ReLU(), MaxPool2d(*pool), Flatten()
+    network = Sequential(relu, pooling, flatten)
     grad_output = real(network(input).shape, dtype, 5)
-    grad_output[0, 0, 0, :4] = np.nan, np.inf, -0.0, 0.0
-    expected = relu.backward(pooling.backward(grad_output))
+    grad_output[0, :4] = np.nan, np.inf, -0.0, 0.0
+    expected = relu.backward(pooling.backward(flatten.backward(grad_output)))
     with monkeypatch.context() as patched:
         patched.setattr(ReLU, "backward", None)  # not called
         gradient = network.backward(grad_output, needs_input_grad=True)
@@ -171,20 +171,29 @@ def test_max_pooling_goes_back_through_a_relu(backend, dtype, pool, monkeypatch)
 
 
 def test_a_pooling_that_saw_something_else_goes_back_alone(backend):
-    relu, pooling, input = ReLU(), MaxPool2d(2), real((2, 3, 6, 8), np.float32)
-    network = Sequential(relu, pooling)
+    relu, pooling, flatten, input = ReLU(), MaxPool2d(2), Flatten(), real((2, 3, 6, 8), np.float32)
+    network = Sequential(relu, pooling, flatten)
     network(input)
     relu(-input)  # the last forward pass of a layer counts
-    grad_output = real((2, 3, 3, 4), np.float32, 2)
+    grad_output = real((2, 36), np.float32, 2)
     gradient = network.backward(grad_output, needs_input_grad=True)
-    np.testing.assert_array_equal(gradient, relu.backward(pooling.backward(grad_output)))
+    np.testing.assert_array_equal(gradient, relu.backward(pooling.backward(flatten.backward(grad_output))))
     pooling.eval()
     with pytest.raises(RuntimeError, match=r"MaxPool2d\.backward: no forward pass"):
         network.backward(grad_output)
     network.eval().train()
-    pooling(input)
+    flatten(pooling(input))
     with pytest.raises(RuntimeError, match=r"ReLU\.backward: no forward pass"):
         network.backward(grad_output)
+
+
+def test_the_pooled_output_belongs_to_the_caller(backend):
+    network, input = Sequential(ReLU(), MaxPool2d(2)), real((2, 3, 6, 8), np.float32)
+    grad_output = np.ones_like(network(input))
+    expected = network.backward(grad_output, needs_input_grad=True)
+    network(input)[:] = 0
+    np.testing.assert_array_equal(network.backward(grad_output, needs_input_grad=True), expected)
+    assert expected.any()
 
 
 def test_layers_of_ones_own_are_left_alone(backend):

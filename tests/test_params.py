@@ -9,7 +9,7 @@ import pytest
 from layer_cases import LAYERS, build, forward_backward
 
 from cyconv import functional
-from cyconv.layers import Conv2d, Linear, ReLU, Sequential
+from cyconv.layers import BatchNorm2d, Conv2d, Linear, ReLU, Sequential
 
 
 def trained(name, dtype=np.float32):
@@ -132,3 +132,22 @@ def test_the_gradient_of_a_large_weight_is_made_where_it_stays(backend):
         layer.backward(grad_output)
         assert layer.grads["weight"] is odd
         np.testing.assert_array_equal(odd, expected)
+
+
+def test_a_gradient_that_is_read_is_not_written(backend):
+    """An input, or a gradient, that lies in `grads`: the product is made apart."""
+    layer = Linear(64, 64)
+    rng = np.random.default_rng(0)
+    layer.grads["weight"][:] = rng.standard_normal((64, 64))
+    grad_output = rng.standard_normal((64, 64), dtype=np.float32)
+    expected = grad_output.T @ layer.grads["weight"]
+    layer(layer.grads["weight"])
+    layer.backward(grad_output)
+    np.testing.assert_allclose(layer.grads["weight"], expected, atol=1e-4)  # 64 products of about 1
+
+
+def test_batch_norm_with_eps_of_another_dtype(backend):
+    layer, input = BatchNorm2d(3), np.random.default_rng(0).standard_normal((2, 3, 4, 5), dtype=np.float32)
+    expected = layer(input)
+    layer.eps = np.float64(layer.eps)
+    assert layer(input).tobytes() == expected.tobytes()

@@ -1,5 +1,6 @@
 # Arrays at the door of a kernel, by the buffer protocol. A typed memoryview would check the same (shapes and dtypes
-# are functional's business) at four times the cost, some 0.6 us for each array: as much as a small convolution.
+# are the business of functional and the layers) at four times the cost, some 0.6 us for each array: as much as a
+# small convolution.
 
 from cpython.buffer cimport PyBUF_ND, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 

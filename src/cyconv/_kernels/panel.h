@@ -1,7 +1,7 @@
 /* The micro-kernel: a block of ROWS x (vectors * LANES) of C := A B (+ C), kept in registers.
 
-   A is packed by columns of ROWS elements, B by rows of `width` elements, so that both are read once,
-   in order. Included once for each type, with REAL, LANES and PANEL(name) defined. */
+   Packed, A lies by columns of ROWS elements and B by rows of 3 * LANES: both are read once, in order. Where that costs
+   more than it saves they are read where they lie. Included once for each type, with REAL, LANES and PANEL(name) defined. */
 
 typedef REAL PANEL(vector) VECTOR_OF(LANES);
 typedef INT PANEL(ints) VECTOR_OF(LANES);

@@ -89,6 +89,8 @@ def gradients(
     grad_input = None
     if _checks.flag(name, "needs_input_grad", needs_input_grad):
         grad_input = _matmul(grad_rows, False, weight, False).reshape(input.shape)
+    if grad_weight is not None and any(np.may_share_memory(grad_weight, a) for a in (grad_rows, input)):
+        grad_weight = None  # what is read may not be written
     grad_weight = _matmul(grad_rows, True, _rows(input), False, output=grad_weight)
     return grad_input, grad_weight, grad_rows.sum(axis=0)
 

@@ -81,7 +81,7 @@ class BatchNorm2d(Layer):
         _checks.norm_channels("BatchNorm2d", images, self.num_features)
         if self.training and len(images):
             mean, var = self._batch_statistics(images)
-        inverse = 1 / np.sqrt(var + self.eps)
+        inverse = 1 / np.sqrt(var + float(self.eps))  # a NumPy scalar would decide the dtype
         output = np.empty_like(images)
         _backend.kernels.batch_norm_forward(images, mean, inverse * weight, bias, output)
         self._keep(images, mean, inverse, single)

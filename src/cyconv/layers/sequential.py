@@ -33,6 +33,7 @@ class Sequential(Layer):
 
     A `ReLU` behind a `Conv2d` or `Linear` is applied by that layer, while its output is in cache, and the
     gradient of one before a `MaxPool2d` by the pooling: the same bits, with fewer passes over the memory.
+    What `forward` returned is not to be changed in place before `backward`.
 
     Parameters
     ----------
@@ -135,7 +136,7 @@ class Sequential(Layer):
         i = len(self.layers) - 1
         while i >= 0:
             layer = self.layers[i]
-            if i > 0 and _pooled(layer, self.layers[i - 1]):
+            if 0 < i < len(self.layers) - 1 and _pooled(layer, self.layers[i - 1]):  # the last output is the caller's
                 grad_output = layer._backward(grad_output, True)
                 i -= 2
             else:
