@@ -13,17 +13,6 @@ cdef inline Py_ssize_t times(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return PY_SSIZE_T_MAX if b > 0 and a > PY_SSIZE_T_MAX // b else a * b
 
 
-cdef Py_ssize_t windows(Py_ssize_t size, Py_ssize_t padding_before, Py_ssize_t padding_after, Py_ssize_t kernel,
-                        Py_ssize_t dilation, Py_ssize_t stride, bint ceil_mode) noexcept nogil:
-    # the formula of cyconv._window; < 1 where not one fits
-    cdef Py_ssize_t room = size + padding_before + padding_after - dilation * (kernel - 1) - 1
-    cdef Py_ssize_t rest = room % stride  # as C has it: towards zero
-    cdef Py_ssize_t count = room // stride + (0 if rest < 0 else 1)
-    if ceil_mode and rest != 0 and count * stride < size + padding_before:
-        count += 1
-    return count
-
-
 cdef bint half_covered(Py_ssize_t before, Py_ssize_t after, Py_ssize_t kernel, Py_ssize_t dilation) noexcept nogil:
     return max(before, after) <= (dilation * (kernel - 1) + 1) // 2
 

@@ -6,7 +6,7 @@
 
 # Columns of one tile stay within this, about one core's L2 cache.
 cdef Py_ssize_t TILE_BYTES = 1 << 20
-# Below so many columns a product spends its time on packing the other matrix.
+# Below so many columns a product reads the other matrix too often for what it does with it.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
 cdef Py_ssize_t TASKS = 8
@@ -64,6 +64,12 @@ cdef void derive(Conv* conv) noexcept nogil:
 
 cdef inline double multiply_adds(const Conv* conv) noexcept nogil:
     return <double>conv.N * conv.C_out * conv.K * conv.L
+
+
+cdef int plane_team(const Conv* conv) noexcept nogil:
+    """The team that divides the planes of the images, for what a window does in one plane."""
+    cdef Py_ssize_t planes = conv.N * conv.C_in
+    return team_of(conv.threads, <double>planes * conv.L * conv.window.kernel_h * conv.window.kernel_w, planes)
 
 
 cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_positions) noexcept nogil:
@@ -149,3 +155,11 @@ cdef const floating* gathered_outputs(const Conv* conv, const Tiling* tiling, co
                    grad_output + ((n0 + n) * conv.C_out + channel + o) * conv.L + l0,
                    positions * sizeof(floating))
     return buffer
+
+
+cdef bint all_finite(const floating* values, Py_ssize_t count) noexcept nogil:
+    cdef floating check = 0
+    cdef Py_ssize_t i
+    for i in range(count):
+        check += 0 * values[i]  # 0 * NaN and 0 * infinity are NaN
+    return check == 0

@@ -128,13 +128,8 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
     Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
     the zeros around grad_output: there is no such term in the sum.
     """
-    cdef Py_ssize_t i
-    cdef floating check = 0
-    if backward:
-        for i in range(conv.C_out * conv.K):
-            check += 0 * weight[i]
-        if check != 0:
-            return 0
+    if backward and not all_finite(weight, conv.C_out * conv.K):
+        return 0
     cdef Strip s = strip_sizes(conv, BACKWARD_INPUT if backward else FORWARD, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks), t
@@ -329,7 +324,7 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
     cdef floating* line = <floating*>workspace
     cdef floating* grads = line + s.phase * s.stride_h * s.stride_w
     cdef floating* sums = <floating*>(workspace + s.size)
-    cdef floating total, check = 0
+    cdef floating total
     memset(sums, 0, conv.K * lanes * sizeof(floating))
     for n in range(conv.N):
         for i in range(s.strips):
@@ -345,5 +340,4 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
         for l in range(lanes):
             total += sums[k * lanes + l]
         grad_weight[o * conv.K + k] = total
-        check += 0 * total
-    return check != 0
+    return not all_finite(grad_weight + o * conv.K, conv.K)

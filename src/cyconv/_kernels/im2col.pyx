@@ -128,17 +128,17 @@ def im2col(input, window, columns):
 
 cdef Conv columns_sizes(const Py_ssize_t* image, Py_ssize_t L, Window window) except *:
     """Sizes from the image's and L = H_out*W_out, which is all that columns tell."""
-    cdef Py_ssize_t room = image[3] + window.pad_left + window.pad_right - window.dilation_w * (window.kernel_w - 1) - 1
     cdef Py_ssize_t[4] output
     output[0], output[1] = image[0], image[1]
-    output[3] = max(1, room // window.stride_w + 1)  # the formula of cyconv._window
+    output[3] = max(1, windows(image[3], window.pad_left, window.pad_right, window.kernel_w, window.dilation_w,
+                               window.stride_w, False))
     output[2] = L // output[3]
     return conv_sizes(image, output, window, 1)
 
 
 cdef void im2col_planes(const Conv* conv, const floating* input, floating* columns) noexcept nogil:
-    cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    cdef Py_ssize_t planes = conv.N * conv.C_in
+    cdef int threads = plane_team(conv), t
     if threads == 1:
         im2col_part(conv, 0, planes, input, columns)
     else:
@@ -167,8 +167,8 @@ def col2im(columns, window, output):
 
 
 cdef void col2im_planes(const Conv* conv, const floating* columns, floating* output) noexcept nogil:
-    cdef Py_ssize_t planes = conv.N * conv.C_in, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef int threads = team_of(conv.threads, <double>planes * taps * conv.L, planes), t
+    cdef Py_ssize_t planes = conv.N * conv.C_in
+    cdef int threads = plane_team(conv), t
     if threads == 1:
         col2im_part(conv, 0, planes, columns, output)
     else:

@@ -192,11 +192,3 @@ cdef bint ends_with_rows(Py_ssize_t positions, Py_ssize_t width, Py_ssize_t colu
     cdef double short = 0.8 if vectors % 3 == 1 else 0.4 if vectors % 3 == 2 else 0
     cdef double copies = 10 * min(1.0, 3.0 * lanes / width)
     return rows * (vectors + short) * taps <= <double>positions / lanes * (taps + copies)
-
-
-cdef bint all_finite(const floating* values, Py_ssize_t count) noexcept nogil:
-    cdef floating check = 0
-    cdef Py_ssize_t i
-    for i in range(count):
-        check += 0 * values[i]  # 0 * NaN and 0 * infinity are NaN
-    return check == 0

@@ -29,7 +29,7 @@ from cyconv._kernels.panels cimport (
     output_tiles, pack_filters, pack_taps, panel_product, tap_sums, taps, taps_gradient, tile_values, weight_panel)
 from cyconv._kernels.pools cimport average_row, max_plane, share_row
 from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
-from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside
+from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside, windows
 
 include "team.pyx"
 include "door.pyx"

@@ -4,7 +4,7 @@
 # order, however the output is divided.
 cdef Py_ssize_t MATMUL_ROWS = 1024
 cdef Py_ssize_t MATMUL_COLUMNS = 288
-# Fewest of one of several tasks: each packs its rows and columns anew.
+# Fewest of one of several tasks: each reads its rows and packs its columns anew.
 cdef Py_ssize_t LEAST_ROWS = 64
 cdef Py_ssize_t LEAST_COLUMNS = 56
 # Packing a matrix does not pay for so few rows, or columns, of the other.

@@ -25,17 +25,12 @@ def max_pool2d_forward(input, window, output, indices):
 cdef void max_planes(const Conv* pool, const floating* input, floating* output, long long* indices) noexcept nogil:
     """`indices` may be NULL."""
     cdef Py_ssize_t planes = pool.N * pool.C_in
-    cdef int threads = pool_team(pool), t
+    cdef int threads = plane_team(pool), t
     if threads == 1:
         max_part(pool, 0, planes, input, output, indices)
     else:
         for t in prange(threads, num_threads=threads):
             max_part(pool, planes * t // threads, planes * (t + 1) // threads, input, output, indices)
-
-
-cdef int pool_team(const Conv* pool) noexcept nogil:
-    cdef Py_ssize_t planes = pool.N * pool.C_in
-    return team_of(pool.threads, <double>planes * pool.L * pool.window.kernel_h * pool.window.kernel_w, planes)
 
 
 cdef void max_part(const Conv* pool, Py_ssize_t first, Py_ssize_t past, const floating* input, floating* output,
@@ -152,7 +147,7 @@ def avg_pool2d_forward(input, window, count_include_pad, output):
 
 cdef void avg_planes(const Conv* pool, bint count_include_pad, const floating* input, floating* output) noexcept nogil:
     cdef Py_ssize_t planes = pool.N * pool.C_in
-    cdef int threads = pool_team(pool), t
+    cdef int threads = plane_team(pool), t
     if threads == 1:
         avg_part(pool, count_include_pad, 0, planes, input, output)
     else:
@@ -214,7 +209,7 @@ def avg_pool2d_backward(grad_output, window, count_include_pad, grad_input):
 cdef void avg_backward_planes(const Conv* pool, bint count_include_pad, const floating* grad_output,
                               floating* grad_input) noexcept nogil:
     cdef Py_ssize_t planes = pool.N * pool.C_in
-    cdef int threads = pool_team(pool), t
+    cdef int threads = plane_team(pool), t
     cdef char* buffers = plane_buffers(planes, pool.H_in * pool.W_in * sizeof(floating), threads)
     if threads == 1:
         avg_backward_part(pool, count_include_pad, 0, planes, grad_output, grad_input, buffers)

@@ -28,3 +28,14 @@ cdef inline Py_ssize_t past_inside(Py_ssize_t start, Py_ssize_t step, Py_ssize_t
     if start >= size:
         return 0
     return min(count, (size - 1 - start) // step + 1)
+
+
+cdef inline Py_ssize_t windows(Py_ssize_t size, Py_ssize_t padding_before, Py_ssize_t padding_after, Py_ssize_t kernel,
+                               Py_ssize_t dilation, Py_ssize_t stride, bint ceil_mode) noexcept nogil:
+    # How many fit along one axis, by the formula of cyconv._window; < 1 where not one does.
+    cdef Py_ssize_t room = size + padding_before + padding_after - dilation * (kernel - 1) - 1
+    cdef Py_ssize_t rest = room % stride  # as C has it: towards zero
+    cdef Py_ssize_t count = room // stride + (0 if rest < 0 else 1)
+    if ceil_mode and rest != 0 and count * stride < size + padding_before:
+        count += 1
+    return count
