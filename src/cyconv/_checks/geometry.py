@@ -78,15 +78,19 @@ def channels_in_groups(function: str, in_channels: int, out_channels: int, group
 
 
 def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
-    """Winograd's filtering is for 3x3 and 5x5 kernels at stride and dilation 1, with less padding than kernel."""
+    """Winograd's filtering is for kernels of 2x2 to 5x5 taps in each phase of the stride, and little padding."""
+    if algorithm != "winograd":
+        return
     pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
-    square = window.kernel_h == window.kernel_w and window.kernel_h in (3, 5)
-    steps = (window.stride_h, window.stride_w, window.dilation_h, window.dilation_w)
-    if algorithm == "winograd" and not (square and steps == (1, 1, 1, 1) and max(pads) < window.kernel_h):
+    stride, dilation = (window.stride_h, window.stride_w), (window.dilation_h, window.dilation_w)
+    taps = -(-window.kernel_h // window.stride_h), -(-window.kernel_w // window.stride_w)
+    small = max(pads[:2]) < window.kernel_h and max(pads[2:]) < window.kernel_w and max(stride) <= 4
+    if not (taps[0] == taps[1] and 2 <= taps[0] <= 5 and small and dilation == (1, 1)):
         raise ValueError(
-            f"{function}: algorithm 'winograd' needs a 3x3 or 5x5 kernel, stride 1, dilation 1 and padding below "
-            f"the kernel's size, got kernel_size {window.kernel_h}x{window.kernel_w}, stride {steps[:2]}, dilation "
-            f"{steps[2:]}, padding {pads}; write algorithm='auto'"
+            f"{function}: algorithm 'winograd' needs a kernel of 2 to 5 times the stride, rounded up, the same number "
+            f"in both directions, stride 4 or less, dilation 1 and padding below the kernel's size, got kernel_size "
+            f"{window.kernel_h}x{window.kernel_w}, stride {stride}, dilation {dilation}, padding {pads}; write "
+            f"algorithm='auto'"
         )
 
 

@@ -30,7 +30,8 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     cdef int best
     if asked == AUTO and depthwise_applies(conv) and (conv.M < ROWS or not lines):  # more filters share a load
         return DEPTHWISE
-    if asked == WINOGRAD and winograd_applies(conv):
+    cdef bint tiles = asked in (AUTO, WINOGRAD) and winograd_applies(conv)
+    if asked == WINOGRAD and tiles:
         return WINOGRAD
     if asked == IMPLICIT and lines:
         return IMPLICIT
@@ -39,7 +40,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
-    if asked == AUTO and winograd_applies(conv) and winograd_cycles(conv, which, itemsize) < least:
+    if tiles and winograd_cycles(conv, which, itemsize) < least:
         best = WINOGRAD
     return best
 
@@ -55,7 +56,7 @@ cdef double CLOSE = 3        # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double APART = 60       # the same, element by element
 cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or outputs
-cdef double WEIGHT = 76      # to transform the weights of one filter and channel
+cdef double WEIGHT = 76      # to transform the 3x3 weights of one filter and channel
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
 cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
 cdef double PACK = 4         # an element for a transposed product, in vectors of tiles
@@ -100,20 +101,29 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     if which == BACKWARD_WEIGHT:
         return winograd_weight_cycles(conv, itemsize)
     cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
-    cdef double M = round_up(s.M, ROWS), blocks = tile_blocks(&s)
+    cdef double M = round_up(s.M, ROWS), blocks = tile_blocks(&s), products = 0
     cdef double vectors = blocks * max(2, ceil_div(s.rows * s.columns, lanes_of(itemsize)))  # a lone one waits
-    cdef double products = TILE_VALUES * vectors * M * (s.C + CALL / ROWS / 3)
-    return conv.groups * (products + (s.C + s.M) * vectors * TRANSFORM + blocks * s.C * M * WEIGHT)
+    # with a stride pixels are picked, or outputs placed, one by one
+    cdef double picks = s.C if s.kernel.stride_w == 1 or s.flipped else 2 * s.C
+    cdef double places = s.M if s.kernel.stride_w == 1 or not s.flipped else 3 * s.M
+    cdef int phase, v, r = s.kernel.r
+    for phase in range(s.phases_out):
+        for v in range(TILE_VALUES):
+            products += runs(&s, phase, v).count * (runs(&s, phase, v).length + CALL / ROWS / 3)
+    return conv.groups * (products * vectors * M + (picks + places * s.phases_out) * vectors * TRANSFORM
+                          + blocks * s.phases_out * s.C * M * WEIGHT * r * (r + 6) / 27)
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors and the packing for them; the transforms of pixels and gradients; of the sums."""
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
-    cdef double M = round_up(conv.M, ROWS), C = round_up(conv.C, lanes_of(itemsize))
+    cdef double M = round_up(conv.M, ROWS), C = round_up(s.tiles.C, lanes_of(itemsize))
     cdef double vectors = tile_blocks(&s.tiles) * ceil_div(s.tiles.rows * s.tiles.columns, lanes_of(itemsize))
     # every block of filters takes the pixels again, every block of channels the gradients
-    cdef double planes = <double>ceil_div(conv.M, s.filters) * conv.C + <double>ceil_div(conv.C, s.channels) * conv.M
-    return conv.groups * (TILE_VALUES * vectors * (M * C + planes * PACK) + planes * vectors * TRANSFORM + M * C * SUMS)
+    cdef double pixels = <double>ceil_div(conv.M, s.filters) * s.tiles.C
+    cdef double gradients = <double>ceil_div(s.tiles.C, s.channels) * conv.M
+    return conv.groups * (vectors * (TILE_VALUES * (M * C + (pixels + gradients) * PACK)
+                                     + (pixels + gradients) * TRANSFORM) + M * C * SUMS)
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:

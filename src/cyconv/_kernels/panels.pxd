@@ -23,25 +23,31 @@ cdef extern from "vectors.h":
                            float*, Py_ssize_t) noexcept nogil
     void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
                             double*, Py_ssize_t) noexcept nogil
+    ctypedef struct cyconv_kernel:
+        int height, width, stride_h, stride_w, r
     ctypedef struct cyconv_tile:
-        Py_ssize_t pixel, output
-        int rows, columns, whole
+        Py_ssize_t pixel, output, y, x
+        int whole
+    ctypedef struct cyconv_made:
+        Py_ssize_t H, W, stride_h, stride_w, top, left
     ctypedef struct cyconv_filter:
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
     void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, float*,
                                   Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,
                                    Py_ssize_t, Py_ssize_t) noexcept nogil
-    int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
-    int cyconv_double_tap_sums(const double*, Py_ssize_t, Py_ssize_t, int, double*) noexcept nogil
-    void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, float*,
-                                    Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, int, int, double*,
-                                    Py_ssize_t, double*) noexcept nogil
-    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, int, float*,
-                                  Py_ssize_t) noexcept nogil
-    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int, double*,
-                                   Py_ssize_t) noexcept nogil
+    int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
+                             float*) noexcept nogil
+    int cyconv_double_tap_sums(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
+                             double*) noexcept nogil
+    void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, const cyconv_kernel*, int, int, int,
+                                  float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, const cyconv_kernel*, int, int, int,
+                                  double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, int,
+                                 const cyconv_made*, float*) noexcept nogil
+    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int,
+                                 const cyconv_made*, double*) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_filter_plane(const cyconv_filter*, const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
@@ -125,29 +131,31 @@ cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyc
         cyconv_double_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
 
 
-cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t channels, int r,
-                          floating* grad_weight) noexcept nogil:
+cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
+                          const cyconv_kernel* kernel, floating* grad_weight) noexcept nogil:
     if floating is float:
-        return cyconv_float_tap_sums(sums, plane, channels, r, grad_weight)
+        return cyconv_float_tap_sums(sums, plane, first, past, channels, kernel, grad_weight)
     else:
-        return cyconv_double_tap_sums(sums, plane, channels, r, grad_weight)
+        return cyconv_double_tap_sums(sums, plane, first, past, channels, kernel, grad_weight)
 
 
 cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_ssize_t weight_in, int filters,
-                              Py_ssize_t channels, int r, bint flipped, floating* values, Py_ssize_t plane,
-                              floating* packed) noexcept nogil:
+                              Py_ssize_t channels, const cyconv_kernel* kernel, int first, int past, bint flipped,
+                              floating* values, Py_ssize_t plane, Py_ssize_t step, floating* packed) noexcept nogil:
     if floating is float:
-        cyconv_float_weight_panel(weight, weight_out, weight_in, filters, channels, r, flipped, values, plane, packed)
+        cyconv_float_weight_panel(weight, weight_out, weight_in, filters, channels, kernel, first, past, flipped, values,
+                                  plane, step, packed)
     else:
-        cyconv_double_weight_panel(weight, weight_out, weight_in, filters, channels, r, flipped, values, plane, packed)
+        cyconv_double_weight_panel(weight, weight_out, weight_in, filters, channels, kernel, first, past, flipped, values,
+                                   plane, step, packed)
 
 
-cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count,
-                              int m, floating bias, bint relu, floating* output, Py_ssize_t W_out) noexcept nogil:
+cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count, int m,
+                              floating bias, bint relu, const cyconv_made* made, floating* output) noexcept nogil:
     if floating is float:
-        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, relu, output, W_out)
+        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, relu, made, output)
     else:
-        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, output, W_out)
+        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, made, output)
 
 
 cdef inline void lay_rows(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t stride_h,

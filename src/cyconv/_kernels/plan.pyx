@@ -81,7 +81,7 @@ cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), parts = max(1, min(ceil_div(TASKS, panels), block // s.span))
     cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s)
     return plan_of((min(s.group * ROWS, s.M), min(s.span, block), s.C),
-                   TILE_VALUES * blocks * panels * ceil_div(block, s.span), conv.groups * tiles, blocks * panels * parts,
+                   TILE_VALUES * blocks * s.phases_out * panels * ceil_div(block, s.span), conv.groups * tiles, blocks * panels * parts,
                    team_of(conv.threads, multiply_adds(conv), 1 << 20), table_bytes(&s) + s.pixels * itemsize,
                    (s.weights + s.scratch) * itemsize)
 
@@ -90,7 +90,7 @@ cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
     cdef Py_ssize_t tiles = s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns
     cdef Py_ssize_t products = (TILE_VALUES * conv.groups * <Py_ssize_t>tile_blocks(&s.tiles)
-                                * ceil_div(conv.M, s.filters) * ceil_div(conv.C, s.channels))
+                                * ceil_div(conv.M, s.filters) * ceil_div(s.tiles.C, s.channels))
     return plan_of((s.filters, s.channels, s.tiles.rows * s.tiles.columns), products, conv.groups * tiles, products,
                    team_of(conv.threads, multiply_adds(conv), 1 << 20),
                    table_bytes(&s.tiles) + (s.values + s.sums) * itemsize, s.scratch * itemsize)

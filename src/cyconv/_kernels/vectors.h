@@ -56,11 +56,29 @@
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
+typedef struct { /* as Winograd's filtering takes it: each phase of the stride is a kernel of r x r taps, or fewer */
+    int height, width, stride_h, stride_w, r;
+} cyconv_kernel;
+
+/* place[i * r + j]: where in the kernel the r x r taps of a phase are, (0, 0), (0, 1), ...; -1 where it has none. */
+static inline void cyconv_places(const cyconv_kernel *k, int phase, int flipped, int *place)
+{
+    for (int t = 0; t < k->r * k->r; t++) {
+        const int from = flipped ? k->r * k->r - 1 - t : t;
+        const int y = from / k->r * k->stride_h + phase / k->stride_w, x = from % k->r * k->stride_w + phase % k->stride_w;
+        place[t] = y < k->height && x < k->width ? y * k->width + x : -1;
+    }
+}
+
 typedef struct { /* one tile of Winograd's filtering */
-    ptrdiff_t pixel, output; /* of its first pixel: in the strip of the input; in the output's channel */
-    int rows, columns;       /* of outputs that exist */
-    int whole;               /* tiles with all their columns from here on, side by side */
+    ptrdiff_t pixel;        /* its first, in the strip of the input */
+    ptrdiff_t output, y, x; /* of its outputs, where `top` and `left` are 0: the first; its row and column */
+    int whole;              /* tiles with all their columns from here on, side by side */
 } cyconv_tile;
+
+typedef struct { /* a plane of outputs; output (y, x) of one of its phases lies at (y * stride_h + top, x * stride_w + left) */
+    ptrdiff_t H, W, stride_h, stride_w, top, left;
+} cyconv_made;
 
 typedef struct { /* of depthwise filters that read the images where they lie */
     ptrdiff_t H, W, top, left;            /* of a plane that is read; rows and columns before the first output's */

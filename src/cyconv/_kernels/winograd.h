@@ -1,4 +1,4 @@
-/* The transforms of Winograd's minimal filtering, F(m x m, r x r) with m + r = 7: tiles of 6x6 pixels.
+/* The transforms of Winograd's minimal filtering, F(m x m, r x r) with m + r = 7, r in 2..5: tiles of 6x6 pixels.
 
    y = A^T [(G g) * (B^T d)] in each direction (Winograd, 1980; Lavin and Gray, 2016), made from the points
    0, +-P, +-Q, infinity by the Toom-Cook construction. P = 5/8 and Q = 3/2 keep the matrices small: the
@@ -33,11 +33,10 @@ typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(
         const type sum_q = v[3] + v[4], difference_q = WQ * (v[3] - v[4]);              \
         y[0] = v[0] + sum_p + sum_q;                                                                \
         y[1] = difference_p + difference_q;                                                         \
-        if (m == 4) {                                                                               \
-            y[2] = p2 * sum_p + q2 * sum_q;                                                         \
-            y[3] = p2 * difference_p + q2 * difference_q + v[5];                                    \
-        } else                                                                                      \
-            y[1] += v[5];                                                                           \
+        if (m > 2) y[2] = p2 * sum_p + q2 * sum_q;                                                  \
+        if (m > 3) y[3] = p2 * difference_p + q2 * difference_q;                                    \
+        if (m > 4) y[4] = p2 * p2 * sum_p + q2 * q2 * sum_q;                                        \
+        y[m - 1] += v[5];                                                                           \
     } while (0)
 
 /* G g: r weights to six values. */
@@ -45,13 +44,10 @@ typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(
     do {                                                                                            \
         const REAL p2 = WP * WP, q2 = WQ * WQ;                                                      \
         const REAL zero = 1 / (p2 * q2), at_p = 1 / (2 * p2 * (p2 - q2)), at_q = 1 / (2 * q2 * (q2 - p2)); \
-        type even_p = g[0] + p2 * g[2], odd_p = g[1], even_q = g[0] + q2 * g[2], odd_q = g[1]; \
-        if (r == 5) {                                                                               \
-            even_p += p2 * p2 * g[4];                                                               \
-            even_q += q2 * q2 * g[4];                                                               \
-            odd_p += p2 * g[3];                                                                     \
-            odd_q += q2 * g[3];                                                                     \
-        }                                                                                           \
+        type even_p = g[0], odd_p = g[1], even_q = g[0], odd_q = g[1];                              \
+        if (r > 2) even_p += p2 * g[2], even_q += q2 * g[2];                                        \
+        if (r > 3) odd_p += p2 * g[3], odd_q += q2 * g[3];                                          \
+        if (r > 4) even_p += p2 * p2 * g[4], even_q += q2 * q2 * g[4];                              \
         u[0] = zero * g[0];                                                                         \
         u[1] = at_p * (even_p + WP * odd_p);                                                        \
         u[2] = at_p * (even_p - WP * odd_p);                                                        \
@@ -65,12 +61,9 @@ typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(
     do {                                                                                            \
         const REAL p2 = WP * WP, q2 = WQ * WQ;                                                      \
         type even_p = y[0], odd_p = WP * y[1], even_q = y[0], odd_q = WQ * y[1];                    \
-        if (m == 4) {                                                                               \
-            even_p += p2 * y[2];                                                                    \
-            even_q += q2 * y[2];                                                                    \
-            odd_p += WP * p2 * y[3];                                                                \
-            odd_q += WQ * q2 * y[3];                                                                \
-        }                                                                                           \
+        if (m > 2) even_p += p2 * y[2], even_q += q2 * y[2];                                        \
+        if (m > 3) odd_p += WP * p2 * y[3], odd_q += WQ * q2 * y[3];                                \
+        if (m > 4) even_p += p2 * p2 * y[4], even_q += q2 * q2 * y[4];                              \
         v[0] = y[0];                                                                                \
         v[1] = even_p + odd_p;                                                                      \
         v[2] = even_p - odd_p;                                                                      \
@@ -88,11 +81,9 @@ typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(
         const type even_q = at_q * (u[3] + u[4]), odd_q = at_q * WQ * (u[3] - u[4]);                \
         g[0] = zero * u[0] + even_p + even_q;                                                       \
         g[1] = odd_p + odd_q;                                                                       \
-        g[2] = p2 * even_p + q2 * even_q;                                                           \
-        if (r == 5) {                                                                               \
-            g[3] = p2 * odd_p + q2 * odd_q;                                                         \
-            g[4] = p2 * p2 * even_p + q2 * q2 * even_q;                                             \
-        }                                                                                           \
+        if (r > 2) g[2] = p2 * even_p + q2 * even_q;                                                \
+        if (r > 3) g[3] = p2 * odd_p + q2 * odd_q;                                                  \
+        if (r > 4) g[4] = p2 * p2 * even_p + q2 * q2 * even_q;                                      \
         g[r - 1] += u[5];                                                                           \
     } while (0)
 
@@ -141,50 +132,66 @@ CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, c
 static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count, int m,
                                int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
 {
-    if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 4, 0, values, plane, panel); /* for any m */
+    if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, panel); /* for any m */
+    else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
+    else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, panel);
     else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, panel);
-    else PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
+    else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, panel);
 }
 
-/* ROWS filters of `channels` input channels, G g G^T: values[36][plane], rows of ROWS for each channel.
-   Weight (i, j) of filter f and channel c is at weight[f * weight_out + c * weight_in + i * r + j], or, flipped,
-   at r*r - 1 - (i * r + j). packed: 25 * ROWS * WINOGRAD_CHANNELS elements. */
-static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdiff_t weight_in, int filters,
-                                ptrdiff_t channels, int r, int flipped, REAL *values, ptrdiff_t plane, REAL *packed)
+/* G g G^T of one channel: tap (i, j) of ROWS filters is at tap[place[i * r + j] * ROWS], or 0 where place is negative. */
+CYCONV_INLINE void PANEL(weight_values)(const REAL *tap, const int *place, REAL *values, ptrdiff_t plane, const int r)
 {
-    const ptrdiff_t taps = r * r;
+    PANEL(filters) g[5], half[6][5], u[6];
+    for (int j = 0; j < r; j++) {
+        for (int i = 0; i < r; i++) {
+            if (place[i * r + j] < 0) memset(&g[i], 0, sizeof g[i]);
+            else memcpy(&g[i], tap + place[i * r + j] * ROWS, sizeof g[i]);
+        }
+        WINOGRAD_WEIGHT(PANEL(filters), g, u, r);
+        for (int i = 0; i < 6; i++) half[i][j] = u[i];
+    }
+    for (int i = 0; i < 6; i++) {
+        WINOGRAD_WEIGHT(PANEL(filters), half[i], u, r);
+        for (int j = 0; j < 6; j++) memcpy(values + (i * 6 + j) * plane, &u[j], sizeof u[j]);
+    }
+}
+
+/* ROWS filters of `channels` channels: values[36][plane], a row of ROWS for each channel; and again, `step` elements on,
+   for each of the phases first..past. Tap p of filter f and channel c is weight[f * weight_out + c * weight_in + p].
+   packed: height * width * ROWS * WINOGRAD_CHANNELS elements. */
+static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdiff_t weight_in, int filters,
+                                ptrdiff_t channels, const cyconv_kernel *kernel, int first, int past, int flipped,
+                                REAL *values, ptrdiff_t plane, ptrdiff_t step, REAL *packed)
+{
+    const ptrdiff_t taps = kernel->height * kernel->width;
     if (weight_in == taps) /* the taps of neighbouring channels are neighbours */
         PANEL(pack_rows)(weight, weight_out, filters, channels * taps, packed);
     else
         for (ptrdiff_t c = 0; c < channels; c++)
             PANEL(pack_rows)(weight + c * weight_in, weight_out, filters, taps, packed + c * taps * ROWS);
-    for (ptrdiff_t c = 0; c < channels; c++) {
-        PANEL(filters) g[5], half[6][5], u[6];
-        const REAL *tap = packed + c * taps * ROWS;
-        for (int j = 0; j < r; j++) {
-            for (int i = 0; i < r; i++) {
-                const ptrdiff_t place = flipped ? taps - 1 - (i * r + j) : i * r + j;
-                memcpy(&g[i], tap + place * ROWS, sizeof g[i]);
-            }
-            if (r == 3) WINOGRAD_WEIGHT(PANEL(filters), g, u, 3);
-            else WINOGRAD_WEIGHT(PANEL(filters), g, u, 5);
-            for (int i = 0; i < 6; i++) half[i][j] = u[i];
-        }
-        for (int i = 0; i < 6; i++) {
-            if (r == 3) WINOGRAD_WEIGHT(PANEL(filters), half[i], u, 3);
-            else WINOGRAD_WEIGHT(PANEL(filters), half[i], u, 5);
-            for (int j = 0; j < 6; j++) memcpy(values + (i * 6 + j) * plane + c * ROWS, &u[j], sizeof u[j]);
+    for (int phase = first; phase < past; phase++, values += step) {
+        int place[25];
+        cyconv_places(kernel, phase, flipped, place);
+        for (ptrdiff_t c = 0; c < channels; c++) {
+            const REAL *tap = packed + c * taps * ROWS;
+            if (kernel->r == 2) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 2);
+            else if (kernel->r == 3) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 3);
+            else if (kernel->r == 4) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 4);
+            else PANEL(weight_values)(tap, place, values + c * ROWS, plane, 5);
         }
     }
 }
 
 CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                      const int m, REAL bias, const int relu, REAL *output, ptrdiff_t W_out)
+                                      const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
 {
-    PANEL(vector) check; /* 0 * NaN and 0 * infinity are NaN */
+    const ptrdiff_t H = made.H, W = made.W, step_h = made.stride_h, step_w = made.stride_w;
+    const int width = m > 4 ? 8 : m > 2 ? 4 : 2; /* of a tile's row, once shuffled */
+    PANEL(vector) check;                         /* 0 * NaN and 0 * infinity are NaN */
     memset(&check, 0, sizeof check);
     for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) half[4][6], v[6], y[8];
+        PANEL(vector) half[5][6], v[6], y[8];
         for (int j = 0; j < 6; j++) {
             for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + (i * 6 + j) * plane + t);
             WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
@@ -199,21 +206,26 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
                 if (relu) y[j] = PANEL(rectified)(y[j]);
             }
             /* y[j] holds pixel j of every tile: shuffled, a tile's pixels are neighbours, and tiles in order */
-            PANEL(shuffle)(y, m);
-            if (m == 4) PANEL(shuffle)(y, m);
+            for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
+            PANEL(shuffle)(y, width);
+            if (width > 2) PANEL(shuffle)(y, width);
+            if (width > 4) PANEL(shuffle)(y, width);
             const REAL *pixels = (const REAL *)y;
-            REAL *row = output + i * W_out;
-            if (tiles[t].whole >= LANES) { /* one row of whole tiles */
-                if (i < tiles[t].rows)
-                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(row + tiles[t].output + j * LANES) = y[j];
+            REAL *const to = output + (made.top + i * step_h) * W + made.left;
+            if (m == width && tiles[t].whole >= LANES) { /* one row of whole tiles */
+                if (tiles[t].y + i < H)
+                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(to + tiles[t].output + j * LANES) = y[j];
                 continue;
             }
-            for (int l = 0; l < tiles_here; l++) {
-                const cyconv_tile *tile = tiles + t + l;
-                if (i >= tile->rows) continue;
-                if (tile->columns == m) memcpy(row + tile->output, pixels + l * m, m * sizeof(REAL));
+            for (int l = 0; l < tiles_here; l++, pixels += width) {
+                const ptrdiff_t h = tiles[t + l].y + made.top + i * step_h, w = tiles[t + l].x + made.left;
+                REAL *row = to + tiles[t + l].output;
+                if (h < 0 || h >= H) continue;
+                if (w < 0 || w + (m - 1) * step_w >= W)
+                    for (int j = w < 0; j < m && w + j * step_w < W; j++) row[j * step_w] = pixels[j];
+                else if (step_w == 1) memcpy(row, pixels, m * sizeof(REAL));
                 else
-                    for (int j = 0; j < tile->columns; j++) row[tile->output + j] = pixels[l * m + j];
+                    for (int j = 0; j < m; j++) row[j * step_w] = pixels[j];
             }
         }
     }
@@ -222,40 +234,58 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
     return rest == 0;
 }
 
-/* `count` tiles of one output channel: A^T v A + bias (with relu max(0, that)) into the output pixels that exist. values[36][plane] are readable
-   to a whole vector. Returns whether every value is finite. */
+/* `count` tiles of one output channel, or of one of its phases: A^T v A + bias (with relu max(0, that)) into the pixels
+   that exist. values[36][plane] are readable to a whole vector. Returns whether every value is finite. */
 static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count, int m,
-                               REAL bias, int relu, REAL *output, ptrdiff_t W_out)
+                               REAL bias, int relu, const cyconv_made *made, REAL *output)
 {
-    return m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, output, W_out)
-                  : PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, output, W_out);
+    return m == 2   ? PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, *made, output)
+           : m == 3 ? PANEL(inverse_tiles)(values, plane, tiles, count, 3, bias, relu, *made, output)
+           : m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, *made, output)
+                    : PANEL(inverse_tiles)(values, plane, tiles, count, 5, bias, relu, *made, output);
 }
 
-/* The gradient of one filter, G^T u G: sums[36][plane] of `channels` channels (readable to a whole vector) to
-   grad_weight[channel][r][r]. Returns whether every value is finite. */
-static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t channels, int r, REAL *grad_weight)
+/* taps[r * r] of LANES channels := G^T u G of the sums. */
+CYCONV_INLINE void PANEL(inverse_taps)(const REAL *sums, ptrdiff_t plane, PANEL(vector) *taps, const int r)
 {
+    PANEL(vector) half[5][6], u[6], g[5];
+    for (int j = 0; j < 6; j++) {
+        for (int i = 0; i < 6; i++) u[i] = *(const PANEL(memory) *)(sums + (i * 6 + j) * plane);
+        WINOGRAD_TAPS(PANEL(vector), u, g, r);
+        for (int i = 0; i < r; i++) half[i][j] = g[i];
+    }
+    for (int i = 0; i < r; i++) {
+        WINOGRAD_TAPS(PANEL(vector), half[i], g, r);
+        for (int j = 0; j < r; j++) taps[i * r + j] = g[j];
+    }
+}
+
+/* The gradient of one filter, G^T u G: sums[36][plane] of channels first..past (readable to a whole vector) to
+   grad_weight[channel][height][width]. There are `channels` of each phase, one phase after another. Returns whether
+   every value is finite. */
+static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t first, ptrdiff_t past, ptrdiff_t channels,
+                           const cyconv_kernel *kernel, REAL *grad_weight)
+{
+    const int r = kernel->r;
+    int phase = (int)(first / channels), place[25];
+    ptrdiff_t c = first % channels;
+    cyconv_places(kernel, phase, 0, place);
     REAL check = 0; /* 0 * NaN and 0 * infinity are NaN */
-    for (ptrdiff_t c = 0; c < channels; c += LANES) {
-        PANEL(vector) half[5][6], u[6], g[5], taps[25];
-        for (int j = 0; j < 6; j++) {
-            for (int i = 0; i < 6; i++) u[i] = *(const PANEL(memory) *)(sums + (i * 6 + j) * plane + c);
-            if (r == 3) WINOGRAD_TAPS(PANEL(vector), u, g, 3);
-            else WINOGRAD_TAPS(PANEL(vector), u, g, 5);
-            for (int i = 0; i < r; i++) half[i][j] = g[i];
-        }
-        for (int i = 0; i < r; i++) {
-            if (r == 3) WINOGRAD_TAPS(PANEL(vector), half[i], g, 3);
-            else WINOGRAD_TAPS(PANEL(vector), half[i], g, 5);
-            for (int j = 0; j < r; j++) taps[i * r + j] = g[j];
-        }
-        const ptrdiff_t valid = channels - c < LANES ? channels - c : LANES;
-        for (ptrdiff_t l = 0; l < valid; l++)
-            for (int tap = 0; tap < r * r; tap++) {
-                const REAL value = ((const REAL *)&taps[tap])[l];
-                grad_weight[(c + l) * r * r + tap] = value;
-                check += 0 * value;
+    for (; first < past; first += LANES, sums += LANES) {
+        PANEL(vector) taps[25];
+        if (r == 2) PANEL(inverse_taps)(sums, plane, taps, 2);
+        else if (r == 3) PANEL(inverse_taps)(sums, plane, taps, 3);
+        else if (r == 4) PANEL(inverse_taps)(sums, plane, taps, 4);
+        else PANEL(inverse_taps)(sums, plane, taps, 5);
+        for (ptrdiff_t l = 0; l < LANES && first + l < past; l++, c++) {
+            if (c == channels) cyconv_places(kernel, ++phase, 0, place), c = 0;
+            REAL *gradient = grad_weight + c * kernel->height * kernel->width;
+            for (int t = 0; t < r * r; t++) {
+                if (place[t] < 0) continue;
+                gradient[place[t]] = ((const REAL *)&taps[t])[l];
+                check += 0 * gradient[place[t]];
             }
+        }
     }
     return check == 0;
 }

@@ -1,5 +1,15 @@
-# Winograd convolution of 3x3 and 5x5 kernels at stride 1: 36 products per tile of 6x6 pixels instead of
-# 144 or 100. Forward; and backward wrt the input, which is forward on the rotated, transposed weight.
+# Winograd convolution of kernels of 2x2 to 5x5 taps: 36 products per tile of 6x6 pixels instead of 100 or 144.
+# Forward; and backward wrt the input, which is forward on the rotated, transposed weight.
+#
+# With a stride s each channel is s*s channels, its phases: every s-th pixel and every s-th tap of the kernel, from each
+# place. Their convolutions have stride 1 and kernels of r = ceil(k/s) taps or fewer. Forward adds them up, backward each
+# makes its phase of the gradient:
+#
+#     output[p] = sum over a < s and i of weight[i*s + a] pixel[(p + i)*s + a]
+#     pixel[q*s + a] = sum over i of weight[i*s + a] output[q - i]
+#
+# All channels of one phase precede those of the next. A phase of fewer than r taps has a zero for the last, and with it
+# for one of the six values in that direction: those products are left out.
 #
 # For a block of tiles: transform the pixels, a task for each channel; then, a task for each panel of filters,
 # transform the weights, multiply, and transform back. The pixels of a block are shared and lie in the L3
@@ -10,19 +20,24 @@
 cdef Py_ssize_t TILE_VALUES = 36
 cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # transformed pixels of one block of tiles
 cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
-cdef Py_ssize_t CHAIN = 128            # products added one after another: shorter sums round less
+cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
 cdef Py_ssize_t MOST_TILES = 480       # in one block
 cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
+cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
+cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
 
 
 cdef struct Winograd:
     # One convolution (of one group) as the transforms see it.
-    Py_ssize_t N, C, H, W                # images in
-    Py_ssize_t M, H_out, W_out           # images out
+    Py_ssize_t N, C, H, W                # images in; C counts each phase of a channel
+    Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one phase
+    cyconv_made made                     # planes out
     Py_ssize_t image_stride, output_stride  # elements from one image to the next
     Py_ssize_t pad_top, pad_left
-    int m, r                             # outputs of a tile and kernel size, m + r = 7
+    cyconv_kernel kernel
+    int phases, phases_out               # of each channel that is read, and that is made
+    int m                                # outputs of a tile, along a side: m + kernel.r = 7
     Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
     bint flipped
     Py_ssize_t tile_rows, tile_columns   # of one image
@@ -32,6 +47,11 @@ cdef struct Winograd:
     size_t pixels, weights, scratch      # elements of workspace; weights and scratch are each thread's
 
 
+cdef struct Runs:
+    # The channels that have a weight of one value: `count` times `length` of them, `step` apart.
+    Py_ssize_t count, length, step
+
+
 cdef inline Py_ssize_t apart(Py_ssize_t size) noexcept nogil:
     # Distance between 36 planes of `size`: off the powers of two, at which they would share cache lines.
     return round_up(size, 16) + 16
@@ -39,9 +59,9 @@ cdef inline Py_ssize_t apart(Py_ssize_t size) noexcept nogil:
 
 cdef bint winograd_applies(const Conv* conv) noexcept nogil:
     cdef const Window* w = &conv.window
-    return (w.kernel_h == w.kernel_w and (w.kernel_h == 3 or w.kernel_h == 5)
-            and w.stride_h == 1 and w.stride_w == 1 and w.dilation_h == 1 and w.dilation_w == 1
-            and max(w.pad_top, w.pad_left) < w.kernel_h)
+    return (ceil_div(w.kernel_h, w.stride_h) == ceil_div(w.kernel_w, w.stride_w)
+            and 2 <= ceil_div(w.kernel_h, w.stride_h) <= 5 and max(w.stride_h, w.stride_w) <= MOST_STRIDE
+            and w.dilation_h == 1 and w.dilation_w == 1 and w.pad_top < w.kernel_h and w.pad_left < w.kernel_w)
 
 
 cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
@@ -71,25 +91,33 @@ cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
 
 cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsize) noexcept nogil:
     cdef Winograd s
-    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize)
     memset(&s, 0, sizeof(Winograd))
     s.N = conv.N
-    s.r = <int>conv.window.kernel_h
-    s.m = 7 - s.r
+    s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
+    s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
+    s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
+    s.m = 7 - s.kernel.r
+    s.phases = s.phases_out = 1
     if backward:
-        s.C, s.H, s.W, s.M, s.H_out, s.W_out = conv.M, conv.H_out, conv.W_out, conv.C, conv.H_in, conv.W_in
-        s.image_stride = conv.C_out * conv.L
-        s.output_stride = conv.C_in * conv.H_in * conv.W_in
-        s.pad_top = s.r - 1 - conv.window.pad_top
-        s.pad_left = s.r - 1 - conv.window.pad_left
+        s.phases_out = s.kernel.stride_h * s.kernel.stride_w
+        s.C, s.H, s.W, s.M = conv.M, conv.H_out, conv.W_out, conv.C
+        s.made.H, s.made.W, s.made.stride_h, s.made.stride_w = conv.H_in, conv.W_in, s.kernel.stride_h, s.kernel.stride_w
+        # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
+        s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
+        s.H_out, s.W_out = ceil_div(conv.H_in - s.made.top, w.stride_h), ceil_div(conv.W_in - s.made.left, w.stride_w)
+        s.pad_top, s.pad_left = s.kernel.r - 1 - w.pad_top // w.stride_h, s.kernel.r - 1 - w.pad_left // w.stride_w
+        s.image_stride, s.output_stride = conv.C_out * conv.L, conv.C_in * conv.H_in * conv.W_in
         s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
     else:
-        s.C, s.H, s.W, s.M, s.H_out, s.W_out = conv.C, conv.H_in, conv.W_in, conv.M, conv.H_out, conv.W_out
-        s.image_stride = conv.C_in * conv.H_in * conv.W_in
-        s.output_stride = conv.C_out * conv.L
-        s.pad_top, s.pad_left = conv.window.pad_top, conv.window.pad_left
-        s.weight_out, s.weight_in, s.flipped = conv.C * taps, taps, False
+        s.phases = s.kernel.stride_h * s.kernel.stride_w
+        s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
+        s.H_out, s.W_out = s.made.H, s.made.W = conv.H_out, conv.W_out
+        s.made.stride_h = s.made.stride_w = 1
+        s.pad_top, s.pad_left = w.pad_top, w.pad_left
+        s.image_stride, s.output_stride = conv.C_in * conv.H_in * conv.W_in, conv.C_out * conv.L
+        s.weight_out, s.weight_in = conv.C * taps, taps
     s.tile_rows = ceil_div(s.H_out, s.m)
     s.tile_columns = ceil_div(s.W_out, s.m)
     block_of_tiles(&s, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
@@ -115,8 +143,8 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
         return NO_MEMORY
     for g in range(conv.groups):
         finite = finite and winograd_group(
-            &s, threads, images + g * s.C * s.H * s.W, weight + g * conv.M * conv.K,
-            bias + g * s.M if bias != NULL else NULL, relu, outputs + g * s.M * s.H_out * s.W_out,
+            &s, threads, images + g * (s.C // s.phases) * s.H * s.W, weight + g * conv.M * conv.K,
+            bias + g * s.M if bias != NULL else NULL, relu, outputs + g * s.M * s.made.H * s.made.W,
             <cyconv_tile*>workspace, <floating*>(workspace + table_bytes(&s)))
     cyconv_release(workspace)
     return finite
@@ -152,43 +180,49 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
 
 cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
                     cyconv_tile* tiles) noexcept nogil:
-    """Where each tile of a block lies in the strip and in the output; the last is repeated to fill a vector."""
+    """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
     cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, strip_row = -s.m
-    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column)  # tiles with all their columns
+    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column) if s.phases_out == 1 else 0
     for i in range(rows):
         n = (row + i) // s.tile_rows
         y = (row + i) % s.tile_rows * s.m
         strip_row += s.m if y > 0 or i == 0 else 6  # between images, the rows that tiles reach into
         for j in range(columns):
             tiles.pixel = strip_row * length + j * s.m
-            tiles.output = n * s.output_stride + y * s.W_out + (column + j) * s.m
-            tiles.rows = <int>min(s.m, s.H_out - y)
-            tiles.columns = <int>min(s.m, s.W_out - (column + j) * s.m)
+            tiles.y, tiles.x = y * s.made.stride_h, (column + j) * s.m * s.made.stride_w
+            tiles.output = n * s.output_stride + tiles.y * s.made.W + tiles.x
             tiles.whole = <int>max(0, whole - j)
             tiles += 1
     for i in range(16):
         tiles[i] = (tiles - 1)[0]
 
 
-cdef void lay_strip(const Winograd* s, bint gradient, const floating* plane, Py_ssize_t row, Py_ssize_t rows,
-                    Py_ssize_t column, Py_ssize_t columns, floating* strip) noexcept nogil:
-    """The pixels under a block of tiles of one channel, image by image, padded with zeros.
+cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py_ssize_t c, Py_ssize_t row,
+                    Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, floating* strip) noexcept nogil:
+    """The pixels under a block of tiles of channel c, or of one of its phases, image by image, padded with zeros.
 
-    `plane` is the channel's in the first image; with `gradient`, the planes are those of the output.
+    With `gradient`, the images are those of the output.
     """
-    cdef Py_ssize_t length = strip_length(s, columns), done = 0, n, first, count, y, i
-    cdef Py_ssize_t H = s.H_out if gradient else s.H, W = s.W_out if gradient else s.W
-    cdef Py_ssize_t pad_top = 0 if gradient else s.pad_top, pad_left = 0 if gradient else s.pad_left
-    cdef const floating* image
+    cdef Py_ssize_t length = strip_length(s, columns), H = s.H, W = s.W, a = 0, b = 0, done = 0, stride = s.image_stride
+    cdef Py_ssize_t stride_h = 1, stride_w = 1, lines, n, first, count
+    if gradient:
+        H, W, stride = s.H_out, s.W_out, s.output_stride
+    else:
+        if not s.flipped:
+            stride_h, stride_w = s.kernel.stride_h, s.kernel.stride_w
+        n = s.C // s.phases
+        a, b = c // n // stride_w - s.pad_top, c // n % stride_w - s.pad_left
+        c %= n
+    images += c * H * W
     while done < rows:
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
         count = min(rows - done, s.tile_rows - first)
-        image = plane + n * (s.output_stride if gradient else s.image_stride)
-        for i in range(count * s.m + 6 - s.m):
-            y = first * s.m - pad_top + i
-            lay_row(image + y * W if 0 <= y < H else NULL, W, column * s.m - pad_left, 1, length, strip)
-            strip += length
+        lines = count * s.m + 6 - s.m
+        memset(strip, 0, lines * length * sizeof(floating))
+        lay_rows(images + n * stride, H, W, first * s.m * stride_h + a, stride_h, column * s.m * stride_w + b, stride_w,
+                 lines, length, strip)
+        strip += lines * length
         done += count
 
 
@@ -198,7 +232,7 @@ cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t 
     """pixels[36, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), count = rows * columns
-    lay_strip(s, False, images + c * s.H * s.W, row, rows, column, columns, strip)
+    lay_strip(s, False, images, c, row, rows, column, columns, strip)
     tile_values(strip, strip_length(s, columns), tiles, count, s.m, False, pixels + c * width,
                 apart(s.C * round_up(count, width)), s.C * width)
     restore_denormals(control)
@@ -207,47 +241,84 @@ cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t 
 cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts,
                            const cyconv_tile* tiles, Py_ssize_t count, const floating* pixels, const floating* weight,
                            const floating* bias, bint relu, floating* outputs, floating* workspace) noexcept nogil:
-    """Filters m.. at one part of the tiles; returns whether a value is not finite."""
+    """Filters m.. at one part of the tiles, phase by phase; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
-    cdef floating* weights = workspace               # [panel, 36, c, ROWS] = G g G^T
     cdef floating* products = workspace + s.weights  # [36, filter, span]
-    cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m)
+    cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m), plane = s.made.H * s.made.W
     cdef Py_ssize_t spans = ceil_div(count, s.span), panels = ceil_div(filters, ROWS)
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), i, c, p, f, first, past
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), i, f, first, past
+    cdef cyconv_made made = s.made
+    cdef int phase
     cdef bint finite = True
-    for p in range(panels):
-        c = 0
-        while c < s.C:
-            weight_panel(weight + (m + p * ROWS) * s.weight_out + c * s.weight_in, s.weight_out, s.weight_in,
-                         <int>min(ROWS, filters - p * ROWS), min(WINOGRAD_CHANNELS, s.C - c), s.r, s.flipped,
-                         weights + p * TILE_VALUES * apart(s.C * ROWS) + c * ROWS, apart(s.C * ROWS), products)
-            c += WINOGRAD_CHANNELS
-    for i in range(part * spans // parts, (part + 1) * spans // parts):
-        first, past = i * s.span, min(count, (i + 1) * s.span)
-        winograd_products(s, panels, first, past, round_up(count, 3 * lanes), pixels, weights, products)
-        for f in range(filters):
-            finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first, s.m,
-                                   bias[m + f] if bias != NULL else 0, relu, outputs + (m + f) * s.H_out * s.W_out, s.W_out)
+    for phase in range(s.phases_out):
+        made.top, made.left = s.made.top + phase // s.made.stride_w, s.made.left + phase % s.made.stride_w
+        winograd_weights(s, phase, weight + m * s.weight_out, filters, workspace, products)
+        for i in range(part * spans // parts, (part + 1) * spans // parts):
+            first, past = i * s.span, min(count, (i + 1) * s.span)
+            winograd_products(s, phase, panels, first, past, round_up(count, 3 * lanes), pixels, workspace, products)
+            for f in range(filters):
+                finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first,
+                                       s.m, bias[m + f] if bias != NULL else 0, relu, &made, outputs + (m + f) * plane)
     restore_denormals(control)
     return not finite
 
 
-cdef void winograd_products(const Winograd* s, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t past,
+cdef void winograd_weights(const Winograd* s, int phase, const floating* weight, Py_ssize_t filters, floating* weights,
+                           floating* packed) noexcept nogil:
+    """weights[panel, 36, c, ROWS] = G g G^T, of all phases that are read, or of the one that is made."""
+    cdef Py_ssize_t channels = s.C // s.phases, plane = apart(s.C * ROWS), p, c
+    for p in range(ceil_div(filters, ROWS)):
+        c = 0
+        while c < channels:
+            weight_panel(weight + p * ROWS * s.weight_out + c * s.weight_in, s.weight_out, s.weight_in,
+                         <int>min(ROWS, filters - p * ROWS), min(WINOGRAD_CHANNELS, channels - c), &s.kernel,
+                         phase, phase + s.phases, s.flipped, weights + c * ROWS, plane, channels * ROWS, packed)
+            c += WINOGRAD_CHANNELS
+        weights += TILE_VALUES * plane
+
+
+cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t past,
                             Py_ssize_t padded, const floating* pixels, const floating* weights,
                             floating* products) noexcept nogil:
     """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for the 36 values v."""
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, p, c
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, p, c, run, stop
     cdef const floating* panel
+    cdef const floating* factors
+    cdef Runs r
     for v in range(TILE_VALUES):
+        r = runs(s, phase, v)
+        if r.count == 0:
+            memset(products, 0, panels * ROWS * s.span * sizeof(floating))
+        factors = weights + v * apart(s.C * ROWS)
         t = first
         while t < past:
             panel = pixels + v * apart(s.C * padded) + t * s.C
-            c = 0
-            while c < s.C:
-                for p in range(panels):
-                    panel_product(weights + (p * TILE_VALUES + v) * apart(s.C * ROWS) + c * ROWS, panel + c * 3 * lanes,
-                                  3 * lanes, min(CHAIN, s.C - c),
-                                  products + v * apart(s.group * ROWS * s.span) + p * ROWS * s.span + t - first, s.span,
-                                  ROWS, c > 0, <int>min(3, ceil_div(past - t, lanes)))
-                c += CHAIN
+            for run in range(r.count):
+                c, stop = run * r.step, run * r.step + r.length
+                while c < stop:
+                    for p in range(panels):
+                        panel_product(factors + p * TILE_VALUES * apart(s.C * ROWS) + c * ROWS, panel + c * 3 * lanes,
+                                      3 * lanes, min(CHAIN, stop - c), products + p * ROWS * s.span + t - first, s.span,
+                                      ROWS, c > 0, <int>min(3, ceil_div(past - t, lanes)))
+                    c += CHAIN
             t += 3 * lanes
+        products += apart(s.group * ROWS * s.span)
+
+
+cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
+    cdef Runs r
+    cdef Py_ssize_t channels = s.C // s.phases, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
+    r.count, r.length, r.step = 1, s.C, s.C
+    if s.phases * s.phases_out == 1:
+        return r
+    # the phases of r taps, not r - 1; value 5 is the last tap, value 0 in reverse order
+    full_h, full_w = s.kernel.height - (s.kernel.r - 1) * rows, s.kernel.width - (s.kernel.r - 1) * columns
+    if s.flipped:
+        r.count = not (v // 6 == 0 and phase // columns >= full_h or v % 6 == 0 and phase % columns >= full_w)
+    elif channels >= LEAST_RUN:
+        rows = full_h if v // 6 == 5 else rows
+        columns = full_w if v % 6 == 5 else columns
+        r.step = s.kernel.stride_w * channels
+        r.count = 1 if columns == s.kernel.stride_w else rows
+        r.length = rows * r.step if r.count == 1 else columns * channels
+    return r

@@ -11,7 +11,7 @@ cdef Py_ssize_t MOST_CHANNEL_BYTES = 1024  # of a block: a row of its sums
 
 cdef struct WinogradWeight:
     Winograd tiles                  # as in the forward pass, but for the block of tiles
-    Py_ssize_t filters, channels    # of a block of grad_weight
+    Py_ssize_t filters, channels    # of a block of the sums
     size_t values, sums, scratch    # elements of workspace; scratch is each thread's
 
 
@@ -19,7 +19,7 @@ cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize)
     cdef WinogradWeight s
     cdef Py_ssize_t lanes = lanes_of(itemsize), padded
     s.tiles = winograd_sizes(conv, False, itemsize)
-    s.channels = even_block(conv.C, MOST_CHANNEL_BYTES // itemsize, lanes)
+    s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
     s.filters = even_block(conv.M, max(1, SUM_BYTES // (TILE_VALUES * itemsize * round_up(s.channels, lanes))), ROWS)
     block_of_tiles(&s.tiles, VALUE_BYTES // (TILE_VALUES * itemsize * (s.channels + s.filters)), lanes)
     padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
@@ -49,23 +49,24 @@ cdef int winograd_backward_weight(const Conv* conv, const floating* grad_output,
         return NO_MEMORY
     for g in range(conv.groups):
         for i in range(ceil_div(conv.M, s.filters)):
-            for j in range(ceil_div(conv.C, s.channels)):
+            for j in range(ceil_div(s.tiles.C, s.channels)):
                 m, c = i * s.filters, j * s.channels
                 finite = finite and winograd_weight_block(
-                    &s, threads, min(s.filters, conv.M - m), min(s.channels, conv.C - c),
-                    grad_output + (g * conv.M + m) * conv.L, input + (g * conv.C + c) * conv.H_in * conv.W_in,
-                    grad_weight + (g * conv.M + m) * conv.K + c * s.tiles.r * s.tiles.r, conv.K,
-                    <cyconv_tile*>workspace, <floating*>(workspace + table_bytes(&s.tiles)))
+                    &s, threads, min(s.filters, conv.M - m), c, min(c + s.channels, s.tiles.C),
+                    grad_output + (g * conv.M + m) * conv.L, input + g * conv.C * conv.H_in * conv.W_in,
+                    grad_weight + (g * conv.M + m) * conv.K, conv.K, <cyconv_tile*>workspace,
+                    <floating*>(workspace + table_bytes(&s.tiles)))
     cyconv_release(workspace)
     return finite
 
 
-cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t filters, Py_ssize_t channels,
-                                const floating* grad_output, const floating* input, floating* grad_weight,
-                                Py_ssize_t filter_taps, cyconv_tile* tiles, floating* workspace) noexcept nogil:
-    """grad_weight[filters, channels, r, r], filters `filter_taps` elements apart; returns whether all are finite."""
+cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t filters, Py_ssize_t first,
+                                Py_ssize_t past, const floating* grad_output, const floating* input,
+                                floating* grad_weight, Py_ssize_t filter_taps, cyconv_tile* tiles,
+                                floating* workspace) noexcept nogil:
+    """The taps of some filters, `filter_taps` elements apart, at channels first..past; returns whether all are finite."""
     cdef const Winograd* w = &s.tiles
-    cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating))
+    cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating)), channels = past - first
     cdef Py_ssize_t row, column, rows, columns, padded, t, bad = 0
     cdef Py_ssize_t row_length = round_up(channels, lanes)      # of the sums
     cdef floating* sums = workspace + s.values                  # [36, filter, channel]
@@ -79,7 +80,7 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             padded = round_up(rows * columns, lanes)
             lay_tiles(w, row, rows, column, columns, tiles)
             for t in prange(channels + filters, num_threads=threads, schedule="dynamic"):
-                winograd_weight_tiles(w, t, channels, filters, grad_output, input, row, rows, column, columns, tiles,
+                winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
             for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic"):
                 winograd_weight_product(t, filters, channels, rows * columns, padded, row > 0 or column > 0, workspace,
@@ -88,14 +89,15 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             column += columns
         row += rows
     for t in prange(filters, num_threads=threads):
-        bad += not tap_sums(sums + t * row_length, apart(filters * row_length), channels, w.r, grad_weight + t * filter_taps)
+        bad += not tap_sums(sums + t * row_length, apart(filters * row_length), first, past, w.C // w.phases, &w.kernel,
+                            grad_weight + t * filter_taps)
     return bad == 0
 
 
-cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t channels, Py_ssize_t filters,
-                                const floating* grad_output, const floating* input, Py_ssize_t row, Py_ssize_t rows,
-                                Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* values,
-                                floating* strip) noexcept nogil:
+cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t first, Py_ssize_t channels,
+                                Py_ssize_t filters, const floating* grad_output, const floating* input,
+                                Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                                const cyconv_tile* tiles, floating* values, floating* strip) noexcept nogil:
     """Tiles of one input channel, [36, channel, tile], or after these of one filter's gradient, [36, filter, tile]."""
     cdef uint64_t control = flush_denormals()
     cdef bint gradient = task >= channels
@@ -104,9 +106,8 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t c
     if gradient:
         task -= channels
         values += TILE_VALUES * apart(channels * padded)
-        lay_strip(w, True, grad_output + task * w.H_out * w.W_out, row, rows, column, columns, strip)
-    else:
-        lay_strip(w, False, input + task * w.H * w.W, row, rows, column, columns, strip)
+    lay_strip(w, gradient, grad_output if gradient else input, task if gradient else first + task, row, rows, column,
+              columns, strip)
     tile_values(strip, strip_length(w, columns), tiles, rows * columns, w.m, gradient, values + task * padded, plane, width)
     restore_denormals(control)
 

@@ -46,9 +46,10 @@ def conv2d(
     groups : int
         Input and output channels are divided into so many independent convolutions.
     algorithm : {"auto", "im2col", "winograd"}
-        How it is computed: as products with columns, made or read in place; or (3x3 and 5x5 kernels, stride and
-        dilation 1, padding less than the kernel) by Winograd's minimal filtering, two to three times as fast at a
-        few times the rounding error; "auto" chooses by a cost model. The NumPy backend has one way.
+        How it is computed: as products with columns, made or read in place; or by Winograd's minimal filtering, up
+        to three times as fast at a few times the rounding error; "auto" chooses by a cost model. Winograd's is for
+        dilation 1, padding less than the kernel, stride up to 4, and ``ceil(kernel / stride)`` the same in both
+        directions and 2 to 5: 3x3 and 5x5 kernels, 3x3 at stride 2, 11x11 at stride 4. The NumPy backend has one way.
     out : ndarray, optional
         Receives the result: its exact shape and dtype, any strides.
 
