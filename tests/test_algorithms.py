@@ -37,6 +37,10 @@ WINOGRAD = {
     "stride-4": Geometry((2, 3, 47, 51), 9, 11, 4, ((2, 1), (3, 0))),
     "stride-blocks": Geometry((2, 140, 40, 60), 70, (7, 8), 2, (3, 1)),
     "stride-rest": Geometry((1, 2, 12, 15), 3, 8, (4, 4)),
+    "dilation": Geometry((2, 5, 33, 40), 7, 3, 1, 6, 6),
+    "dilations": Geometry((1, 18, 23, 37), 20, 4, 1, ((3, 0), (2, 5)), (2, 3)),
+    "dilation-past-image": Geometry((2, 3, 9, 11), 5, 2, 1, (40, 3), (50, 4)),
+    "dilation-and-stride": Geometry((1, 36, 19, 30), 6, (3, 2), (2, 1), (1, 2), (1, 3)),
 }
 
 # Lines of padded rows: rows wider and narrower than a block, several strips, passes and blocks of filters, strides
@@ -152,7 +156,7 @@ def test_implicit_not_finite(backend, value, k, name):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
 @pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
-@pytest.mark.parametrize("name", ["asymmetric", "stride", "stride-rest"])
+@pytest.mark.parametrize("name", ["asymmetric", "stride", "stride-rest", "dilation"])
 def test_not_finite(backend, value, k, name):
     """NaN, infinity and what the transforms would overflow: exactly where the direct sum has them."""
     geometry = WINOGRAD[name]

@@ -84,13 +84,14 @@ def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
     pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
     stride, dilation = (window.stride_h, window.stride_w), (window.dilation_h, window.dilation_w)
     taps = -(-window.kernel_h // window.stride_h), -(-window.kernel_w // window.stride_w)
-    small = max(pads[:2]) < window.kernel_h and max(pads[2:]) < window.kernel_w and max(stride) <= 4
-    if not (taps[0] == taps[1] and 2 <= taps[0] <= 5 and small and dilation == (1, 1)):
+    steps = max(stride) <= 4 and all(1 in pair for pair in zip(stride, dilation, strict=True))
+    covered = max(pads[:2]) < window.extent[0] and max(pads[2:]) < window.extent[1]
+    if not (taps[0] == taps[1] and 2 <= taps[0] <= 5 and steps and covered):
         raise ValueError(
             f"{function}: algorithm 'winograd' needs a kernel of 2 to 5 times the stride, rounded up, the same number "
-            f"in both directions, stride 4 or less, dilation 1 and padding below the kernel's size, got kernel_size "
-            f"{window.kernel_h}x{window.kernel_w}, stride {stride}, dilation {dilation}, padding {pads}; write "
-            f"algorithm='auto'"
+            f"in both directions, stride 4 or less, stride or dilation 1 and less padding than the kernel covers, got "
+            f"kernel_size {window.kernel_h}x{window.kernel_w}, stride {stride}, dilation {dilation}, padding {pads}; "
+            f"write algorithm='auto'"
         )
 
 

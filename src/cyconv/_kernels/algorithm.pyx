@@ -103,9 +103,9 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
     cdef double M = round_up(s.M, ROWS), blocks = tile_blocks(&s), products = 0
     cdef double vectors = blocks * max(2, ceil_div(s.rows * s.columns, lanes_of(itemsize)))  # a lone one waits
-    # with a stride pixels are picked, or outputs placed, one by one
-    cdef double picks = s.C if s.kernel.stride_w == 1 or s.flipped else 2 * s.C
-    cdef double places = s.M if s.kernel.stride_w == 1 or not s.flipped else 3 * s.M
+    # pixels that are not neighbours are picked, such outputs placed, one by one
+    cdef double picks = s.C if s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == 1 else 2 * s.C
+    cdef double places = s.M if s.made.stride_w == 1 else 3 * s.M
     cdef int phase, v, r = s.kernel.r
     for phase in range(s.phases_out):
         for v in range(TILE_VALUES):

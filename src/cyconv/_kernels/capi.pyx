@@ -76,7 +76,8 @@ cdef int conv_geometry(const capi.Geometry* given, int* algorithm, Conv* conv) n
     derive(conv)
     if g.algorithm not in (capi.AUTO, capi.IM2COL, capi.WINOGRAD) or \
             g.algorithm == capi.WINOGRAD and not (winograd_applies(conv) and
-                                                  g.pad_bottom < g.kernel_h and g.pad_right < g.kernel_w):
+                                                  g.pad_bottom <= g.dilation_h * (g.kernel_h - 1) and
+                                                  g.pad_right <= g.dilation_w * (g.kernel_w - 1)):
         return capi.BAD_ALGORITHM
     algorithm[0] = AUTO if g.algorithm == capi.AUTO else IM2COL if g.algorithm == capi.IM2COL else WINOGRAD
     return capi.OK
@@ -253,7 +254,8 @@ MESSAGES[<int>capi.BAD_WINDOW] = "cyconv: kernel, stride and dilation must be at
 MESSAGES[<int>capi.BAD_GROUPS] = "cyconv: groups must be at least 1, and C_in and C_out multiples of it"
 MESSAGES[<int>capi.BAD_ALGORITHM] = (
     "cyconv: algorithm must be CYCONV_AUTO, CYCONV_IM2COL or CYCONV_WINOGRAD, which needs a kernel of 2 to 5 times the "
-    "stride, rounded up, the same number in both directions, stride 4 or less, dilation 1 and padding below the kernel's size")
+    "stride, rounded up, the same number in both directions, stride 4 or less, stride or dilation 1 and less padding than "
+    "the kernel covers")
 MESSAGES[<int>capi.BAD_THREADS] = "cyconv: threads must be at least 1 and at most 1024"
 MESSAGES[<int>capi.BAD_CEIL_MODE] = "cyconv: ceil_mode must be 0 or, of a pooling alone, 1"
 MESSAGES[<int>capi.BAD_PADDING] = "cyconv: the padding of a pooling must be at most half of what the kernel covers"

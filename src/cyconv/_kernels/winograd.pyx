@@ -1,8 +1,8 @@
 # Winograd convolution of kernels of 2x2 to 5x5 taps: 36 products per tile of 6x6 pixels instead of 100 or 144.
 # Forward; and backward wrt the input, which is forward on the rotated, transposed weight.
 #
-# With a stride s each channel is s*s channels, its phases: every s-th pixel and every s-th tap of the kernel, from each
-# place. Their convolutions have stride 1 and kernels of r = ceil(k/s) taps or fewer. Forward adds them up, backward each
+# With a stride s each channel is s*s channels, its phases: every s-th pixel and every s-th tap of the kernel, from
+# each place. Their convolutions have stride 1 and kernels of r = ceil(k/s) taps or fewer. Forward adds them up, backward each
 # makes its phase of the gradient:
 #
 #     output[p] = sum over a < s and i of weight[i*s + a] pixel[(p + i)*s + a]
@@ -10,6 +10,8 @@
 #
 # All channels of one phase precede those of the next. A phase of fewer than r taps has a zero for the last, and with it
 # for one of the six values in that direction: those products are left out.
+#
+# With a dilation d each image is d*d images, of every d-th pixel: their outputs lie d apart.
 #
 # For a block of tiles: transform the pixels, a task for each channel; then, a task for each panel of filters,
 # transform the weights, multiply, and transform back. The pixels of a block are shared and lie in the L3
@@ -30,8 +32,10 @@ cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leav
 
 cdef struct Winograd:
     # One convolution (of one group) as the transforms see it.
-    Py_ssize_t N, C, H, W                # images in; C counts each phase of a channel
-    Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one phase
+    Py_ssize_t N, C, H, W                # images in; N counts each part of an image, C each phase of a channel
+    Py_ssize_t dilation_h, dilation_w
+    Py_ssize_t parts_h, parts_w          # of an image, one for each output of a dilation's first
+    Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one part and one phase
     cyconv_made made                     # planes out
     Py_ssize_t image_stride, output_stride  # elements from one image to the next
     Py_ssize_t pad_top, pad_left
@@ -61,7 +65,8 @@ cdef bint winograd_applies(const Conv* conv) noexcept nogil:
     cdef const Window* w = &conv.window
     return (ceil_div(w.kernel_h, w.stride_h) == ceil_div(w.kernel_w, w.stride_w)
             and 2 <= ceil_div(w.kernel_h, w.stride_h) <= 5 and max(w.stride_h, w.stride_w) <= MOST_STRIDE
-            and w.dilation_h == 1 and w.dilation_w == 1 and w.pad_top < w.kernel_h and w.pad_left < w.kernel_w)
+            and min(w.stride_h, w.dilation_h) == 1 and min(w.stride_w, w.dilation_w) == 1
+            and w.pad_top <= w.dilation_h * (w.kernel_h - 1) and w.pad_left <= w.dilation_w * (w.kernel_w - 1))
 
 
 cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
@@ -94,7 +99,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     cdef const Window* w = &conv.window
     cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize)
     memset(&s, 0, sizeof(Winograd))
-    s.N = conv.N
+    s.dilation_h, s.dilation_w = w.dilation_h, w.dilation_w
     s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
     s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
     s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
@@ -103,21 +108,26 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     if backward:
         s.phases_out = s.kernel.stride_h * s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.M, conv.H_out, conv.W_out, conv.C
-        s.made.H, s.made.W, s.made.stride_h, s.made.stride_w = conv.H_in, conv.W_in, s.kernel.stride_h, s.kernel.stride_w
+        s.made.H, s.made.W = conv.H_in, conv.W_in
         # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
         s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
-        s.H_out, s.W_out = ceil_div(conv.H_in - s.made.top, w.stride_h), ceil_div(conv.W_in - s.made.left, w.stride_w)
-        s.pad_top, s.pad_left = s.kernel.r - 1 - w.pad_top // w.stride_h, s.kernel.r - 1 - w.pad_left // w.stride_w
+        s.pad_top = w.dilation_h * (s.kernel.r - 1) - w.pad_top // w.stride_h
+        s.pad_left = w.dilation_w * (s.kernel.r - 1) - w.pad_left // w.stride_w
         s.image_stride, s.output_stride = conv.C_out * conv.L, conv.C_in * conv.H_in * conv.W_in
         s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
     else:
         s.phases = s.kernel.stride_h * s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
-        s.H_out, s.W_out = s.made.H, s.made.W = conv.H_out, conv.W_out
-        s.made.stride_h = s.made.stride_w = 1
+        s.made.H, s.made.W = conv.H_out, conv.W_out
         s.pad_top, s.pad_left = w.pad_top, w.pad_left
         s.image_stride, s.output_stride = conv.C_in * conv.H_in * conv.W_in, conv.C_out * conv.L
         s.weight_out, s.weight_in = conv.C * taps, taps
+    s.made.stride_h = s.dilation_h * (w.stride_h if backward else 1)
+    s.made.stride_w = s.dilation_w * (w.stride_w if backward else 1)
+    s.parts_h, s.parts_w = min(s.dilation_h, s.made.H), min(s.dilation_w, s.made.W)
+    s.N = conv.N * s.parts_h * s.parts_w
+    s.H_out = ceil_div(s.made.H - s.made.top, s.made.stride_h)
+    s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
     s.tile_rows = ceil_div(s.H_out, s.m)
     s.tile_columns = ceil_div(s.W_out, s.m)
     block_of_tiles(&s, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
@@ -181,16 +191,17 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
 cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
                     cyconv_tile* tiles) noexcept nogil:
     """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
-    cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, strip_row = -s.m
-    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column) if s.phases_out == 1 else 0
+    cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m
+    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column) if s.made.stride_h * s.made.stride_w == 1 else 0
     for i in range(rows):
         n = (row + i) // s.tile_rows
         y = (row + i) % s.tile_rows * s.m
+        a, b = n // s.parts_w % s.parts_h, n % s.parts_w
         strip_row += s.m if y > 0 or i == 0 else 6  # between images, the rows that tiles reach into
         for j in range(columns):
             tiles.pixel = strip_row * length + j * s.m
-            tiles.y, tiles.x = y * s.made.stride_h, (column + j) * s.m * s.made.stride_w
-            tiles.output = n * s.output_stride + tiles.y * s.made.W + tiles.x
+            tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m * s.made.stride_w + b
+            tiles.output = n // (s.parts_h * s.parts_w) * s.output_stride + tiles.y * s.made.W + tiles.x
             tiles.whole = <int>max(0, whole - j)
             tiles += 1
     for i in range(16):
@@ -203,16 +214,16 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
 
     With `gradient`, the images are those of the output.
     """
-    cdef Py_ssize_t length = strip_length(s, columns), H = s.H, W = s.W, a = 0, b = 0, done = 0, stride = s.image_stride
-    cdef Py_ssize_t stride_h = 1, stride_w = 1, lines, n, first, count
+    cdef Py_ssize_t length = strip_length(s, columns), H = s.H, W = s.W, top = 0, left = 0, stride = s.image_stride
+    cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x
     if gradient:
-        H, W, stride = s.H_out, s.W_out, s.output_stride
+        H, W, stride = s.made.H, s.made.W, s.output_stride
     else:
-        if not s.flipped:
-            stride_h, stride_w = s.kernel.stride_h, s.kernel.stride_w
         n = s.C // s.phases
-        a, b = c // n // stride_w - s.pad_top, c // n % stride_w - s.pad_left
+        top, left = c // n // s.kernel.stride_w - s.pad_top, c // n % s.kernel.stride_w - s.pad_left
         c %= n
+        if not s.flipped:
+            step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
     images += c * H * W
     while done < rows:
         n = (row + done) // s.tile_rows
@@ -220,8 +231,9 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         count = min(rows - done, s.tile_rows - first)
         lines = count * s.m + 6 - s.m
         memset(strip, 0, lines * length * sizeof(floating))
-        lay_rows(images + n * stride, H, W, first * s.m * stride_h + a, stride_h, column * s.m * stride_w + b, stride_w,
-                 lines, length, strip)
+        y = first * s.m * step_h + n // s.parts_w % s.parts_h + top
+        x = column * s.m * step_w + n % s.parts_w + left
+        lay_rows(images + n // (s.parts_h * s.parts_w) * stride, H, W, y, step_h, x, step_w, lines, length, strip)
         strip += lines * length
         done += count
 
@@ -251,7 +263,7 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
     cdef int phase
     cdef bint finite = True
     for phase in range(s.phases_out):
-        made.top, made.left = s.made.top + phase // s.made.stride_w, s.made.left + phase % s.made.stride_w
+        made.top, made.left = s.made.top + phase // s.kernel.stride_w, s.made.left + phase % s.kernel.stride_w
         winograd_weights(s, phase, weight + m * s.weight_out, filters, workspace, products)
         for i in range(part * spans // parts, (part + 1) * spans // parts):
             first, past = i * s.span, min(count, (i + 1) * s.span)

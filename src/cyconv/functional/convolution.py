@@ -48,8 +48,9 @@ def conv2d(
     algorithm : {"auto", "im2col", "winograd"}
         How it is computed: as products with columns, made or read in place; or by Winograd's minimal filtering, up
         to three times as fast at a few times the rounding error; "auto" chooses by a cost model. Winograd's is for
-        dilation 1, padding less than the kernel, stride up to 4, and ``ceil(kernel / stride)`` the same in both
-        directions and 2 to 5: 3x3 and 5x5 kernels, 3x3 at stride 2, 11x11 at stride 4. The NumPy backend has one way.
+        ``ceil(kernel / stride)`` of 2 to 5, the same in both directions, stride up to 4, stride or dilation 1, and
+        padding less than the kernel covers: 3x3 and 5x5 kernels, 3x3 at stride 2, 11x11 at stride 4. The NumPy
+        backend has one way.
     out : ndarray, optional
         Receives the result: its exact shape and dtype, any strides.
 
