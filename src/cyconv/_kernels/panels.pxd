@@ -9,7 +9,7 @@ cdef extern from "vectors.h":
     const int ROWS
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
+    const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
@@ -19,6 +19,12 @@ cdef extern from "vectors.h":
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_pack_panels(const double*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
+                                     const double*, Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pack_panels(const float*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
+                                     const float*, Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t,
                            float*, Py_ssize_t) noexcept nogil
     void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
@@ -97,6 +103,25 @@ cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssi
         cyconv_float_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
     else:
         cyconv_double_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
+
+
+cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py_ssize_t k,
+                             floating* panels) noexcept nogil:
+    # B (k, n) as panels_gemm reads it: n rounded up to 3 * LANES.
+    if floating is float:
+        cyconv_float_pack_panels(b, ldb, False, False, n, k, panels)
+    else:
+        cyconv_double_pack_panels(b, ldb, False, False, n, k, panels)
+
+
+cdef inline void panels_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
+                             const floating* panels, bint accumulate, floating* c, Py_ssize_t ldc,
+                             floating* scratch) noexcept nogil:
+    # gemm of A (m, k) and the panels of B (k, n), k <= PANEL_DEPTH.
+    if floating is float:
+        cyconv_float_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
+    else:
+        cyconv_double_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
 
 
 cdef inline void dots(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
