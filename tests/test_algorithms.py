@@ -61,6 +61,16 @@ IMPLICIT = {
     "more-padding-than-kernel": Geometry((1, 3, 9, 8), 4, 2, 1, 5),
 }
 
+# Blocks of output channels that share the columns of their tile: images in one product, columns made in several
+# passes, in one piece of a plane and for each group; a 1x1 kernel's, which are the image itself.
+SHARED = {
+    "images-in-passes": Geometry((8, 500, 7, 6), 130, 3, 1, 1),
+    "plane-in-passes": Geometry((1, 600, 15, 13), 140, 3, 1, 1),
+    "groups-in-passes": Geometry((3, 4200, 9, 10), 280, 1, groups=2),
+    "stride": Geometry((1, 300, 15, 26), 140, (3, 2), 2, (1, 0)),
+    "image": Geometry((1, 400, 13, 15), 270, 1),
+}
+
 
 def passes(geometry, arrays, algorithm):
     grad_output, input, weight, bias = arrays
@@ -138,6 +148,38 @@ def test_products(geometry, dtype, algorithm):
 def test_implicit_same_bits(backend, geometry):
     arrays = geometry.arrays(np.float32, real)
     assert_same_bits(lambda: products(geometry, arrays, "implicit"))
+
+
+def forward_of_columns(geometry, arrays):
+    grad_output, input, weight, bias = arrays
+    window = _window.parse("columns", input.shape[2:], *geometry.window)
+    output = np.full_like(grad_output, np.nan)
+    _backend.kernels.conv2d_forward(input, weight, bias, window, geometry.groups, "columns", True, output)
+    return output
+
+
+@cases("geometry", SHARED)
+@dtypes
+def test_shared_columns(geometry, dtype):
+    """Exactly, with bias and ReLU after the last pass: sums of integers have no rounding."""
+    arrays = geometry.arrays(dtype, whole)
+    with using("numpy"):
+        expected = forward_of_columns(geometry, arrays)
+    assert 0 < np.count_nonzero(expected) < expected.size
+    for level in LEVELS:
+        with using(level):
+            np.testing.assert_array_equal(forward_of_columns(geometry, arrays), expected, err_msg=level)
+            window = _window.parse("columns", geometry.image[2:], *geometry.window)
+            sizes = geometry.image, expected.shape, expected.itemsize, window, geometry.groups
+            plan = _backend.kernels.conv2d_plan(*sizes, "columns", "forward")
+            assert (plan["shared"] > 0) == _backend.kernels.OWN_GEMM, level
+
+
+@cases("geometry", SHARED)
+@dtypes
+def test_shared_columns_same_bits(backend, geometry, dtype):
+    arrays = geometry.arrays(dtype, real)
+    assert_same_bits(lambda: forward_of_columns(geometry, arrays))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

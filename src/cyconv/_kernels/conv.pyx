@@ -14,6 +14,11 @@ cdef double TASK_WORK = 1 << 20
 # Partial sums of the weight's gradient, of all tasks together.
 cdef Py_ssize_t PARTIAL_BYTES = 4 << 20
 
+# Columns that blocks of output channels share: most positions of a tile, as many as gemm takes at once; bytes of all
+# tiles together.
+cdef Py_ssize_t SHARED_POSITIONS = 288
+cdef Py_ssize_t SHARED_BYTES = 4 << 20
+
 
 cdef struct Conv:
     # Sizes of one convolution, pooling or im2col; C, M and K are those of one group.
@@ -28,12 +33,15 @@ cdef struct Conv:
 cdef struct Tiling:
     Py_ssize_t images, positions   # of one tile; more than one image only with all their positions
     Py_ssize_t taps                # rows of columns in one product
+    Py_ssize_t depth               # and in one pass over all tiles: some products, or all
     Py_ssize_t tiles               # per image block
     Py_ssize_t image_blocks
     Py_ssize_t block, blocks       # channels or taps of one task, and how many tasks that makes
     Py_ssize_t rows, row_blocks    # input rows of one task (gradient of the input)
     Py_ssize_t splits              # partial sums (gradient of the weight)
     bint gathered                  # output planes are copied to and from a buffer of the tile
+    size_t panels                  # elements of one product's columns as panels, where blocks share them; or 0
+    size_t shared                  # and of all that one pass needs, for all threads together
     # elements of workspace for each thread
     size_t columns, buffer, scratch
 
@@ -74,9 +82,14 @@ cdef int plane_team(const Conv* conv) noexcept nogil:
 
 cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_positions) noexcept nogil:
     """Images, positions and taps of a tile, so that taps * images * positions fits TILE_BYTES."""
-    cdef Tiling tiling
     cdef Py_ssize_t budget = TILE_BYTES // itemsize
-    cdef Py_ssize_t wanted = max(min(MIN_POSITIONS, budget // conv.M), min(budget // conv.K, most_positions), 1)
+    return tiles_of(conv, itemsize, max(min(MIN_POSITIONS, budget // conv.M), min(budget // conv.K, most_positions), 1))
+
+
+cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexcept nogil:
+    """Tiles of at most about `wanted` positions, and as many taps as fit TILE_BYTES."""
+    cdef Py_ssize_t budget = TILE_BYTES // itemsize
+    cdef Tiling tiling
     memset(&tiling, 0, sizeof(Tiling))
     tiling.scratch = gemm_scratch(itemsize)
     if conv.L <= wanted:
@@ -91,12 +104,17 @@ cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_po
         tiling.tiles = ceil_div(conv.L, tiling.positions)
     tiling.image_blocks = ceil_div(conv.N, tiling.images)
     tiling.taps = min(conv.K, max(1, budget // (tiling.images * tiling.positions)))
+    tiling.depth = conv.K
     tiling.gathered = tiling.images > 1 or conv.L > INT_MAX
     tiling.row_blocks = tiling.splits = tiling.blocks = 1
     tiling.rows = conv.H_in
     if not conv.direct or tiling.images > 1 or conv.L > INT_MAX:
         tiling.columns = tiling.taps * tiling.images * tiling.positions
     return tiling
+
+
+cdef inline Py_ssize_t tiles_in(const Conv* conv, const Tiling* tiling) noexcept nogil:
+    return tiling.image_blocks * tiling.tiles * conv.groups
 
 
 cdef Py_ssize_t tasks_wanted(const Conv* conv) noexcept nogil:

@@ -1,15 +1,45 @@
 # output = weight . im2col(input) + bias.
 
 cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
-    """Tasks: image blocks x tiles x groups x blocks of output channels."""
+    """Tasks: image blocks x tiles x groups x blocks of output channels. Blocks of one tile share its columns."""
     cdef Py_ssize_t wanted = tasks_wanted(conv)
     cdef Py_ssize_t even = ceil_div(conv.N * conv.L * conv.groups, wanted)
     cdef Tiling tiling = tile_positions(conv, itemsize, max(even, MIN_POSITIONS))
-    cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups
-    divide(conv.M, ceil_div(wanted, max(1, tasks)), 64, &tiling.block, &tiling.blocks)
+    divide_outputs(conv, wanted, &tiling)
+    # less work does not pay for a region of two loops
+    if CYCONV_PANELS and wanted == TASKS and tiling.blocks > 1 and tiling.images * tiling.positions <= SHARED_POSITIONS:
+        share_columns(conv, itemsize, &tiling)
     if tiling.gathered:
         tiling.buffer = tiling.block * tiling.images * tiling.positions
     return tiling
+
+
+cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) noexcept nogil:
+    """Divide output channels into blocks, for `wanted` tasks."""
+    divide(conv.M, ceil_div(wanted, max(1, tiles_in(conv, tiling))), 64, &tiling.block, &tiling.blocks)
+    if tiling.blocks > 1:
+        tiling.block = round_up(tiling.block, ROWS)
+        tiling.blocks = ceil_div(conv.M, tiling.block)
+
+
+cdef void share_columns(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
+    """Make the columns of a tile once for all its blocks, as panels: those of some products at a time."""
+    cdef Tiling wide = tiles_of(conv, itemsize, SHARED_POSITIONS)
+    cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products = ceil_div(conv.K, PANEL_DEPTH), P, most
+    P = wide.images * wide.positions
+    # outputs of a block fit TILE_BYTES
+    divide_outputs(conv, max(TASKS, tiles_in(conv, &wide) * ceil_div(conv.M * P * itemsize, TILE_BYTES)), &wide)
+    if tiles_in(conv, &wide) * wide.blocks >= min(TASKS, tasks):  # more blocks of fewer tiles cost little now
+        tiling[0] = wide
+    P = tiling.images * tiling.positions
+    tiling.taps = ceil_div(conv.K, products)
+    if tiling.columns:
+        tiling.columns = tiling.taps * P
+    tiling.panels = tiling.taps * round_up(P, 3 * lanes_of(itemsize))
+    most = max(1, SHARED_BYTES // <Py_ssize_t>(tiles_in(conv, tiling) * tiling.panels * itemsize))
+    products = ceil_div(products, ceil_div(products, most))
+    tiling.depth = products * tiling.taps
+    tiling.shared = tiles_in(conv, tiling) * products * tiling.panels
 
 
 def conv2d_forward(input, weight, bias, window, groups, algorithm, relu, output):
@@ -47,26 +77,59 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))
-    cdef Py_ssize_t tasks = tiling.image_blocks * tiling.tiles * conv.groups * tiling.blocks, t
+    cdef Py_ssize_t tasks = tiles_in(conv, &tiling) * tiling.blocks, panels = 0, k0 = 0, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = workspace_size(&tiling)
-    cdef floating* workspace = <floating*>cyconv_acquire(threads * size * sizeof(floating))
+    cdef floating* workspace = <floating*>cyconv_acquire((tiling.shared + threads * size) * sizeof(floating))
     if workspace == NULL:
         return NO_MEMORY
+    cdef floating* own = workspace + tiling.shared  # each thread's, behind what they share
     if tasks == 1:  # a team of one costs most of a microsecond
-        forward_task(conv, &tiling, 0, input, weight, bias, relu, output, workspace)
+        forward_task(conv, &tiling, 0, 0, input, weight, bias, relu, output, workspace, own)
+    elif tiling.shared:
+        with parallel(num_threads=threads):  # one region: a second would wait for the team once more
+            while k0 < conv.K:
+                panels = tiles_in(conv, &tiling) * products_of(conv, &tiling, k0)
+                for t in prange(panels, schedule="dynamic"):
+                    panels_task(conv, &tiling, t, k0, input, workspace, own + threadid() * size)
+                for t in prange(tasks, schedule="dynamic"):
+                    forward_task(conv, &tiling, t, k0, input, weight, bias, relu, output, workspace,
+                                 own + threadid() * size)
+                k0 = k0 + tiling.depth
     else:
         for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-            forward_task(conv, &tiling, t, input, weight, bias, relu, output, workspace + threadid() * size)
+            forward_task(conv, &tiling, t, 0, input, weight, bias, relu, output, workspace, own + threadid() * size)
     cyconv_release(workspace)
     return 0
 
 
-cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, const floating* input,
+cdef inline Py_ssize_t products_of(const Conv* conv, const Tiling* tiling, Py_ssize_t k0) noexcept nogil:
+    """Products of one task in the pass that begins with tap k0."""
+    return ceil_div(min(tiling.depth, conv.K - k0), tiling.taps)
+
+
+cdef void panels_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, Py_ssize_t k0, const floating* input,
+                      floating* panels, floating* workspace) noexcept nogil:
+    """The columns of one product as panels, for every block of output channels."""
+    cdef floating* packed = panels + task * tiling.panels
+    cdef Py_ssize_t tap = k0 + digit(&task, products_of(conv, tiling, k0)) * tiling.taps
+    cdef Py_ssize_t g = digit(&task, conv.groups)
+    cdef Py_ssize_t l0 = digit(&task, tiling.tiles) * tiling.positions
+    cdef Py_ssize_t n0 = task * tiling.images
+    cdef Py_ssize_t images = min(tiling.images, conv.N - n0)
+    cdef Py_ssize_t positions = min(tiling.positions, conv.L - l0)
+    cdef Py_ssize_t k = min(tiling.taps, conv.K - tap), ldb
+    cdef const floating* b = columns_of(conv, tiling, input, n0, images, g, tap, k, l0, positions, workspace, &ldb)
+    pack_panels(b, ldb, images * positions, k, packed)
+
+
+cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, Py_ssize_t k0, const floating* input,
                        const floating* weight, const floating* bias, bint relu, floating* output,
-                       floating* workspace) noexcept nogil:
+                       const floating* panels, floating* workspace) noexcept nogil:
+    """The outputs of one task: their products with the taps of the pass that begins with tap k0."""
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t m0 = digit(&task, tiling.blocks) * tiling.block
+    cdef Py_ssize_t tile = task
     cdef Py_ssize_t g = digit(&task, conv.groups)
     cdef Py_ssize_t l0 = digit(&task, tiling.tiles) * tiling.positions
     cdef Py_ssize_t n0 = task * tiling.images
@@ -75,22 +138,32 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
     cdef Py_ssize_t positions = min(tiling.positions, conv.L - l0)
     cdef Py_ssize_t P = images * positions
     cdef Py_ssize_t channel = g * conv.M + m0  # first output channel of this task
-    cdef Py_ssize_t k0, k, ldb, ldc = conv.L
+    cdef Py_ssize_t first = k0, past = min(k0 + tiling.depth, conv.K), k, ldb, ldc = conv.L
+    cdef bint accumulate
+    cdef const floating* a
     cdef const floating* b
     cdef floating* c = output + (n0 * conv.C_out + channel) * conv.L + l0
+    cdef floating* scratch = workspace + tiling.columns + tiling.buffer
     if tiling.gathered:
         c = workspace + tiling.columns
         ldc = P
-    k0 = 0
-    while k0 < conv.K:
-        k = min(tiling.taps, conv.K - k0)
-        b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
+    panels += tile * products_of(conv, tiling, k0) * tiling.panels
+    while k0 < past:
+        k = min(tiling.taps, past - k0)
+        a = weight + channel * conv.K + k0
+        accumulate = k0 > (first if tiling.gathered else 0)
         # (m, P) = (m, k) . (k, P)
-        gemm(False, False, m, P, k, weight + channel * conv.K + k0, conv.K, b, ldb, k0 > 0, c, ldc,
-             workspace + tiling.columns + tiling.buffer)
+        if tiling.shared:
+            panels_gemm(m, P, k, a, conv.K, panels, accumulate, c, ldc, scratch)
+            panels += tiling.panels
+        else:
+            b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
+            gemm(False, False, m, P, k, a, conv.K, b, ldb, accumulate, c, ldc, scratch)
         k0 += k
+    if past < conv.K:  # another pass ends the sums
+        bias, relu = NULL, False
     if tiling.gathered:
-        scatter(conv, c, bias, relu, channel, m, n0, images, l0, positions, output)
+        scatter(conv, c, bias, relu, first > 0, channel, m, n0, images, l0, positions, output)
     elif bias != NULL or relu:
         finish_rows(c, ldc, bias + channel if bias != NULL else NULL, relu, m, P)
     restore_denormals(control)
@@ -110,10 +183,13 @@ cdef void finish_rows(floating* output, Py_ssize_t row_length, const floating* b
             rectify(row, P)
 
 
-cdef void scatter(const Conv* conv, const floating* product, const floating* bias, bint relu, Py_ssize_t channel,
-                  Py_ssize_t m, Py_ssize_t n0, Py_ssize_t images, Py_ssize_t l0, Py_ssize_t positions,
-                  floating* output) noexcept nogil:
-    """output[n, channel + o, l] = product[o, (n, l)] + bias[channel + o], max(0, that) with `relu`."""
+cdef void scatter(const Conv* conv, const floating* product, const floating* bias, bint relu, bint accumulate,
+                  Py_ssize_t channel, Py_ssize_t m, Py_ssize_t n0, Py_ssize_t images, Py_ssize_t l0,
+                  Py_ssize_t positions, floating* output) noexcept nogil:
+    """output[n, channel + o, l] = product[o, (n, l)] + bias[channel + o], max(0, that) with `relu`.
+
+    With `accumulate` that is added to what an earlier pass left.
+    """
     cdef Py_ssize_t n, o, p
     cdef floating offset
     cdef floating* row
@@ -121,8 +197,12 @@ cdef void scatter(const Conv* conv, const floating* product, const floating* bia
         for o in range(m):
             row = output + ((n0 + n) * conv.C_out + channel + o) * conv.L + l0
             offset = bias[channel + o] if bias != NULL else 0
-            for p in range(positions):
-                row[p] = product[p] + offset
+            if accumulate:
+                for p in range(positions):
+                    row[p] += product[p] + offset
+            else:
+                for p in range(positions):
+                    row[p] = product[p] + offset
             if relu:
                 rectify(row, positions)
             product += images * positions

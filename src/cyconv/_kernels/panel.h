@@ -187,6 +187,27 @@ static void PANEL(row_of_products)(const REAL *a, ptrdiff_t a_length, const REAL
     }
 }
 
+/* C (m, columns) := op(A) B, or C + op(A) B, ROWS rows at once; B as row_of_products has it, k at most PANEL_DEPTH.
+   scratch: PANEL_SCRATCH(LANES) elements, of which those of pack_panels stay as they are. */
+static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, ptrdiff_t columns, ptrdiff_t k, const REAL *a,
+                                    ptrdiff_t lda, const REAL *packed_b, const REAL *b, ptrdiff_t ldb, int accumulate,
+                                    REAL *c, ptrdiff_t ldc, REAL *scratch)
+{
+    REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP;
+    for (ptrdiff_t i = 0; i < m; i += ROWS) {
+        const int rows = (int)(m - i < ROWS ? m - i : ROWS);
+        const REAL *left = transposed_a ? a + i : a + i * lda;
+        ptrdiff_t length = 0; /* packed */
+        if (!transposed_a && rows == ROWS) length = lda;
+        else if (!transposed_a) PANEL(pack_rows)(left, lda, rows, k, packed_a);
+        else if (i % PANEL_RUN == 0) PANEL(pack_runs)(left, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, k, packed_a);
+        if (length == 0) left = packed_a + (transposed_a ? i % PANEL_RUN / ROWS * RUN_STEP : 0);
+        for (int r = 0; r < ROWS; r++) /* the next rows of C */
+            cyconv_prefetch_write(c + (i + ROWS + r) * ldc, columns * sizeof(REAL));
+        PANEL(row_of_products)(left, length, packed_b, b, ldb, columns, k, c + i * ldc, ldc, rows, accumulate, sums);
+    }
+}
+
 /* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
    (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
 
@@ -198,7 +219,7 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
                         REAL *scratch)
 {
     const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
-    REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP, *packed_b = sums + ROWS * width;
+    REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + ROWS * width;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
     /* few rows read B as fast where it lies, if that is near */
     const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
@@ -208,20 +229,8 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
             columns = n - j <= most_columns + LANES ? n - j : most_columns;
             const REAL *right = transposed_b ? b + j * ldb + p : b + p * ldb + j;
             PANEL(pack_panels)(right, ldb, transposed_b, in_place, columns, depth, packed_b);
-            for (ptrdiff_t i = 0; i < m; i += ROWS) {
-                const int rows = (int)(m - i < ROWS ? m - i : ROWS);
-                const REAL *left = transposed_a ? a + p * lda + i : a + i * lda + p;
-                ptrdiff_t length = 0; /* packed */
-                if (!transposed_a && rows == ROWS) length = lda;
-                else if (!transposed_a) PANEL(pack_rows)(left, lda, rows, depth, packed_a);
-                else if (i % PANEL_RUN == 0)
-                    PANEL(pack_runs)(left, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, depth, packed_a);
-                if (length == 0) left = packed_a + (transposed_a ? i % PANEL_RUN / ROWS * RUN_STEP : 0);
-                for (int r = 0; r < ROWS; r++) /* the next rows of C */
-                    cyconv_prefetch_write(c + (i + ROWS + r) * ldc + j, columns * sizeof(REAL));
-                PANEL(row_of_products)(left, length, packed_b, in_place ? right : NULL, ldb, columns, depth, c + i * ldc + j,
-                                       ldc, rows, accumulate, sums);
-            }
+            PANEL(rows_of_products)(transposed_a, m, columns, depth, transposed_a ? a + p * lda : a + p, lda, packed_b,
+                                    in_place ? right : NULL, ldb, accumulate, c + j, ldc, scratch);
         }
     }
 }

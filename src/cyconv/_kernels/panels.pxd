@@ -1,7 +1,6 @@
 # The vector templates of vectors.h behind fused names.
 
 from cython cimport floating
-from libc.string cimport memset
 
 from cyconv._kernels.blas cimport blas_gemm
 
@@ -9,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
+    const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
@@ -19,6 +18,12 @@ cdef extern from "vectors.h":
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_pack_panels(const double*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
+                                     const double*, Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pack_panels(const float*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
+                                     const float*, Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t,
                            float*, Py_ssize_t) noexcept nogil
     void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
@@ -105,6 +110,25 @@ cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssi
         cyconv_double_gemm(transposed_a, transposed_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, scratch)
 
 
+cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py_ssize_t k,
+                             floating* panels) noexcept nogil:
+    # B (k, n) as panels_gemm reads it: n rounded up to 3 * LANES.
+    if floating is float:
+        cyconv_float_pack_panels(b, ldb, False, False, n, k, panels)
+    else:
+        cyconv_double_pack_panels(b, ldb, False, False, n, k, panels)
+
+
+cdef inline void panels_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
+                             const floating* panels, bint accumulate, floating* c, Py_ssize_t ldc,
+                             floating* scratch) noexcept nogil:
+    # gemm of A (m, k) and the panels of B (k, n), k <= PANEL_DEPTH.
+    if floating is float:
+        cyconv_float_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
+    else:
+        cyconv_double_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
+
+
 cdef inline void dots(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
                       const floating* b, Py_ssize_t ldb, floating* c, Py_ssize_t ldc) noexcept nogil:
     # C := A B^T of A (m, k) and B (n, k), as dot products of rows.
@@ -165,13 +189,6 @@ cdef inline void lay_rows(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_
         cyconv_float_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
     else:
         cyconv_double_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
-
-
-cdef inline void lay_row(const floating* row, Py_ssize_t W, Py_ssize_t start, Py_ssize_t stride, Py_ssize_t count,
-                         floating* line) noexcept nogil:
-    # line[t] = row[start + t*stride], t < count, or 0 outside the row; row may be NULL.
-    memset(line, 0, count * sizeof(floating))
-    lay_rows(row, 0 if row == NULL else 1, W, 0, 1, start, stride, 1, count, line)
 
 
 cdef inline void copy_rows(const floating* lines, Py_ssize_t width, Py_ssize_t rows, Py_ssize_t W,

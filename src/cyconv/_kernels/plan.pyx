@@ -43,7 +43,7 @@ cdef dict columns_plan(const Conv* conv, int step, size_t itemsize):
     cdef Py_ssize_t tiles = s.image_blocks * s.tiles, positions = s.images * s.positions
     cdef Py_ssize_t parts = conv.groups * s.blocks, shared = 0, tasks
     if step == FORWARD:
-        gemm, tasks = (s.block, positions, s.taps), tiles * parts
+        gemm, tasks, shared = (s.block, positions, s.taps), tiles * parts, s.shared * itemsize
         parts *= ceil_div(conv.K, s.taps)
     elif step == BACKWARD_INPUT:
         gemm, tasks = (s.taps, positions, conv.M), s.image_blocks * parts * s.row_blocks
