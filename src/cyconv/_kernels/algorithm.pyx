@@ -26,11 +26,12 @@ cdef int c_algorithm(algorithm):
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
     """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
     cdef bint lines = asked != IM2COL and implicit_applies(conv, which, itemsize)
+    cdef bint tiles = asked in (AUTO, WINOGRAD) and winograd_applies(conv)
+    cdef bint planes = asked == AUTO and depthwise_applies(conv)
     cdef double least, cycles
     cdef int best
-    if asked == AUTO and depthwise_applies(conv) and (conv.M < ROWS or not lines):  # more filters share a load
+    if planes and (conv.M < ROWS or not lines):  # more filters share a load
         return DEPTHWISE
-    cdef bint tiles = asked in (AUTO, WINOGRAD) and winograd_applies(conv)
     if asked == WINOGRAD and tiles:
         return WINOGRAD
     if asked == IMPLICIT and lines:
@@ -40,8 +41,12 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
-    if tiles and winograd_cycles(conv, which, itemsize) < least:
-        best = WINOGRAD
+    if tiles:
+        cycles = winograd_cycles(conv, which, itemsize)
+        if cycles < least:
+            least, best = cycles, WINOGRAD
+    if planes and which == FORWARD and ALONE * depthwise_cycles(conv, which, itemsize) < least:
+        best = DEPTHWISE
     return best
 
 
@@ -59,6 +64,7 @@ cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or output
 cdef double WEIGHT = 76      # to transform the 3x3 weights of one filter and channel
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
 cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
+cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
 cdef double PACK = 4         # an element for a transposed product, in vectors of tiles
 
 
