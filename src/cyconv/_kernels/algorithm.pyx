@@ -45,7 +45,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         cycles = winograd_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, WINOGRAD
-    if planes and which == FORWARD and ALONE * depthwise_cycles(conv, which, itemsize) < least:
+    if planes and ALONE * depthwise_cycles(conv, which, itemsize) < least:
         best = DEPTHWISE
     return best
 
