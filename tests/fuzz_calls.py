@@ -179,7 +179,7 @@ def window(draw, most_padding=4):
     kernel = draw(
         st.one_of(st.sampled_from((1, 2, 3, 3, 5)), st.tuples(st.integers(1, 6), st.integers(1, 6)))
     )
-    plain = draw(st.booleans())  # stride and dilation 1: Winograd, and shifted columns
+    plain = draw(st.booleans())  # stride and dilation 1: often Winograd, and shifted columns
     stride, dilation = (1, 1) if plain else (pair(draw, 1, 4), pair(draw, 1, 3))
     padding = draw(
         st.one_of(

@@ -110,7 +110,8 @@ def test_winograd(geometry, dtype):
 
 @cases(
     "geometry",
-    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "groups", "five-asymmetric", "strides")},
+    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "groups", "five-asymmetric", "strides",
+                                   "stride-blocks", "dilations")},
 )
 @dtypes
 def test_winograd_same_bits(backend, geometry, dtype):
@@ -209,6 +210,20 @@ def test_not_finite(backend, value, k, name):
     for direct, chosen in zip(*results, strict=True):
         np.testing.assert_array_equal(np.isfinite(chosen), np.isfinite(direct))
         np.testing.assert_array_equal(np.isnan(chosen), np.isnan(direct))
+
+
+@pytest.mark.parametrize("value", [np.nan, 1e30])
+@pytest.mark.parametrize(("kernel", "stride"), [((3, 3), (2, 2)), ((5, 7), (2, 3)), ((8, 8), (4, 4))])
+def test_unread_pixels(backend, value, kernel, stride):
+    """What a stride leaves at the bottom and at the right does not even round a result."""
+    read = kernel[0] + 11 * stride[0], kernel[1] + 14 * stride[1]
+    geometry = Geometry((2, 35, read[0] + stride[0] - 1, read[1] + 1), 9, kernel, stride)
+    arrays = geometry.arrays(np.float32, real)
+    expected = passes(geometry, arrays, "winograd")
+    arrays[1][:, :, read[0] :] = value
+    arrays[1][:, :, :, read[1] :] = value
+    for result, exact in zip(passes(geometry, arrays, "winograd"), expected, strict=True):
+        assert result.tobytes() == exact.tobytes()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

@@ -60,15 +60,18 @@ def test_conv2d(table, case, dtype, algorithm):
 
 
 @dtypes
-def test_winograd(table, dtype):
-    input, weight = whole((2, 3, 9, 11), dtype), whole((4, 3, 3, 3), dtype)
-    window = _window.parse("test", (9, 11), 3, 1, 1, 1)
-    output = filled((2, 4, 9, 11), dtype)
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, (2, 3))])
+def test_winograd(table, dtype, stride, dilation):
+    input, weight = whole((2, 3, 19, 21), dtype), whole((4, 3, 3, 3), dtype)
+    window = _window.parse("test", (19, 21), 3, stride, 1, dilation)
+    output = filled((2, 4, *window.output_size(19, 21)), dtype)
     g = geometry(input.shape, window, 4, algorithm=ALGORITHMS["winograd"])
     assert table.call("conv2d_forward", dtype, g, input, weight, None, output) == "CYCONV_OK"
-    expected = F.conv2d(input, weight, padding=1, algorithm="winograd")
+    expected, products = (
+        F.conv2d(input, weight, None, stride, 1, dilation, algorithm=algorithm) for algorithm in ("winograd", "im2col")
+    )
     assert output.tobytes() == expected.tobytes()
-    assert (output != F.conv2d(input, weight, padding=1, algorithm="im2col")).any()  # it rounds
+    assert (output != products).any()  # it rounds
 
 
 @cases("case", {**POOLINGS, **DILATED_POOLINGS})

@@ -112,6 +112,7 @@ def test_the_plan_is_what_kernels_do(dtype):
         ((2, 16, 30, 31), (24, 16, 3, 3), 1, 1),
         ((1, 3, 40, 41), (8, 3, 5, 3), 2, 1),
         ((2, 6, 20, 20), (6, 1, 3, 3), 1, 6),
+        ((64, 1, 28, 28), (32, 1, 5, 5), 1, 1),
     ):
         x, w = rng.standard_normal(image).astype(dtype), rng.standard_normal(shape).astype(dtype)
         call = functools.partial(F.conv2d, weight=w, stride=stride, padding=1, groups=groups)

@@ -61,7 +61,8 @@ def test_workspace(backend, which):
         (1, 3, 64, 224, 224, 3, 1), (64, 64, 128, 112, 112, 3, 1), (128, 512, 512, 14, 14, 3, 1),
         (1, 512, 4096, 7, 7, 7, 1), (256, 2048, 1000, 1, 1, 1, 1), (1000, 3, 96, 227, 227, 11, 4),
         (10**6, 1, 1, 1, 1, 1, 1), (0, 3, 4, 5, 5, 3, 1), (1, 64, 64, 8, 40_000, 3, 1), (1, 64, 64, 8, 40_000, 3, 2),
-        (1, 64, 64, 8, 10**6, (1, 9), 1), (1, 300, 200, 20, 9_000, 7, 2),
+        (1, 64, 64, 8, 10**6, (1, 9), 1), (1, 300, 200, 20, 9_000, 7, 2), (64, 512, 512, 28, 28, 8, 4),
+        (1000, 64, 4096, 17, 17, 1, 2), (512, 8, 4096, 7, 7, 2, 1),
     ):  # fmt: skip
         if W > 1000 and _backend.name == "numpy":
             continue  # its pieces are whole rows of outputs
@@ -148,8 +149,8 @@ def resident():
 # calls that take a megabyte or more
 rng = np.random.default_rng(0)
 calls = []
-for channels, groups, kernel in ((32, 1, 3), (32, 32, 3), (32, 1, 2)):  # Winograd, depthwise, columns
-    x, w = rng.standard_normal((2, channels, 30, 30)), rng.standard_normal((32, channels // groups, kernel, kernel))
+for groups, kernel in ((1, (3, 3)), (32, (3, 3)), (1, (2, 3))):  # Winograd, depthwise, columns
+    x, w = rng.standard_normal((2, 32, 30, 30)), rng.standard_normal((32, 32 // groups, *kernel))
     grad_output = np.ones_like(F.conv2d(x, w, groups=groups))
     calls.append(lambda x=x, w=w, g=groups: F.conv2d(x, w, groups=g))
     calls.append(lambda x=x, w=w, g=groups, d=grad_output: F.conv2d_backward(d, x, w, groups=g))

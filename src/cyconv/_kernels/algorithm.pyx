@@ -43,9 +43,9 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
             least, best = cycles, IMPLICIT
     if tiles:
         cycles = winograd_cycles(conv, which, itemsize)
-        if cycles < least:
+        if cycles < least and winograd_fits(conv, which, itemsize):
             least, best = cycles, WINOGRAD
-    if planes and ALONE * depthwise_cycles(conv, which, itemsize) < least:
+    if planes and depthwise_cycles(conv, which, itemsize) < least:
         best = DEPTHWISE
     return best
 
@@ -113,9 +113,11 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef double picks = s.C if s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == 1 else 2 * s.C
     cdef double places = s.M if s.made.stride_w == 1 else 3 * s.M
     cdef int phase, v, r = s.kernel.r
+    cdef Runs run
     for phase in range(s.phases_out):
         for v in range(TILE_VALUES):
-            products += runs(&s, phase, v).count * (runs(&s, phase, v).length + CALL / ROWS / 3)
+            run = runs(&s, phase, v)
+            products += run.count * (run.length + CALL / ROWS / 3)
     return conv.groups * (products * vectors * M + (picks + places * s.phases_out) * vectors * TRANSFORM
                           + blocks * s.phases_out * s.C * M * WEIGHT * r * (r + 6) / 27)
 

@@ -6,6 +6,8 @@
 
 # Columns of one tile stay within this, about one core's L2 cache.
 cdef Py_ssize_t TILE_BYTES = 1 << 20
+# Outputs of several images that are copied to or from a buffer.
+cdef Py_ssize_t GATHERED_BYTES = 4 << 20
 # Below so many columns a product reads the other matrix too often for what it does with it.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
@@ -93,7 +95,7 @@ cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexc
     memset(&tiling, 0, sizeof(Tiling))
     tiling.scratch = gemm_scratch(itemsize)
     if conv.L <= wanted:
-        tiling.images = min(max(conv.N, 1), wanted // conv.L)
+        tiling.images = min(max(conv.N, 1), wanted // conv.L, max(1, GATHERED_BYTES // (conv.M * conv.L * <Py_ssize_t>itemsize)))
         tiling.images = ceil_div(conv.N, ceil_div(max(conv.N, 1), tiling.images))
         tiling.images = max(tiling.images, 1)
         tiling.positions = conv.L

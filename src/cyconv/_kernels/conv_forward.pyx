@@ -39,7 +39,7 @@ cdef void share_columns(const Conv* conv, size_t itemsize, Tiling* tiling) noexc
     most = max(1, SHARED_BYTES // <Py_ssize_t>(tiles_in(conv, tiling) * tiling.panels * itemsize))
     products = ceil_div(products, ceil_div(products, most))
     tiling.depth = products * tiling.taps
-    tiling.shared = tiles_in(conv, tiling) * products * tiling.panels
+    tiling.shared = round_up(tiles_in(conv, tiling) * products * tiling.panels, 64)
 
 
 def conv2d_forward(input, weight, bias, window, groups, algorithm, relu, output):
@@ -87,15 +87,13 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
     if tasks == 1:  # a team of one costs most of a microsecond
         forward_task(conv, &tiling, 0, 0, input, weight, bias, relu, output, workspace, own)
     elif tiling.shared:
-        with parallel(num_threads=threads):  # one region: a second would wait for the team once more
-            while k0 < conv.K:
-                panels = tiles_in(conv, &tiling) * products_of(conv, &tiling, k0)
-                for t in prange(panels, schedule="dynamic"):
-                    panels_task(conv, &tiling, t, k0, input, workspace, own + threadid() * size)
-                for t in prange(tasks, schedule="dynamic"):
-                    forward_task(conv, &tiling, t, k0, input, weight, bias, relu, output, workspace,
-                                 own + threadid() * size)
-                k0 = k0 + tiling.depth
+        while k0 < conv.K:
+            panels = tiles_in(conv, &tiling) * products_of(conv, &tiling, k0)
+            for t in prange(panels, num_threads=threads, schedule="dynamic"):
+                panels_task(conv, &tiling, t, k0, input, workspace, own + threadid() * size)
+            for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+                forward_task(conv, &tiling, t, k0, input, weight, bias, relu, output, workspace, own + threadid() * size)
+            k0 += tiling.depth
     else:
         for t in prange(tasks, num_threads=threads, schedule="dynamic"):
             forward_task(conv, &tiling, t, 0, input, weight, bias, relu, output, workspace, own + threadid() * size)

@@ -34,10 +34,10 @@ CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict i
     for (; i < count; i++) out[i] = in[2 * i];
 }
 
-/* line[r * count + t] = pixel (y + r * stride_h, x + t * stride_w) of a plane, r < rows, t < count; where that lies
-   outside it the line, of zeros, stays as it is. */
-static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y, ptrdiff_t stride_h, ptrdiff_t x,
-                            ptrdiff_t stride_w, ptrdiff_t rows, ptrdiff_t count, REAL *line)
+/* line[r * count + t] = pixel (y + r * stride_h, x + t * stride_w) of a plane (H, W) whose rows are `row_length` apart,
+   r < rows, t < count; where that lies outside it the line, of zeros, stays as it is. */
+static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t row_length, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y,
+                            ptrdiff_t stride_h, ptrdiff_t x, ptrdiff_t stride_w, ptrdiff_t rows, ptrdiff_t count, REAL *line)
 {
     ptrdiff_t first = x < 0 ? -x : 0, past = W - x; /* t of the pixels inside */
     if (stride_w != 1) { /* a division takes as long as a short row */
@@ -48,7 +48,7 @@ static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdiff
     if (first >= past) return;
     for (; rows > 0; rows--, y += stride_h, line += count) {
         if (y < 0 || y >= H) continue;
-        const REAL *row = plane + y * W + x;
+        const REAL *row = plane + y * row_length + x;
         if (stride_w == 1) PANEL(copy)(line + first, row + first, past - first);
         else if (stride_w == 2)
             PANEL(copy_second)(line + first, row + 2 * first, past - first, x + 2 * first > 0);

@@ -190,7 +190,7 @@ cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, flo
     memset(line, 0, s.phase * s.stride_h * s.stride_w * sizeof(floating))
     for a in range(s.stride_h):
         for b in range(s.stride_w):
-            lay_rows(plane, s.H, s.W, first * s.stride_h + a - s.top, s.stride_h, b - s.left, s.stride_w, s.lines,
+            lay_rows(plane, s.W, s.H, s.W, first * s.stride_h + a - s.top, s.stride_h, b - s.left, s.stride_w, s.lines,
                      s.width, line)
             line += s.phase
 
@@ -332,8 +332,8 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
             rows = min(s.rows, conv.H_out - first)
             lay_plane(s, input + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
             memset(grads, 0, (rows * s.width + lanes) * sizeof(floating))
-            lay_rows(grad_output + (n * conv.C_out + o) * conv.L, conv.H_out, conv.W_out, first, 1, 0, 1, rows, s.width,
-                     grads)
+            lay_rows(grad_output + (n * conv.C_out + o) * conv.L, conv.W_out, conv.H_out, conv.W_out, first, 1, 0, 1, rows,
+                     s.width, grads)
             taps_gradient(line, distance, conv.K, grads, rows * s.width, sums)
     for k in range(conv.K):
         total = 0

@@ -62,7 +62,8 @@ cdef inline void im2col_row(const floating* plane, Py_ssize_t H_in, Py_ssize_t W
         y_in = y * window.stride_h + y_shift
         if padded or y_in < 0 or y_in + (rows - 1) * window.stride_h >= H_in:
             memset(row, 0, rows * count * sizeof(floating))
-        lay_rows(plane, H_in, W_in, y_in, window.stride_h, x * window.stride_w + x_shift, window.stride_w, rows, count, row)
+        lay_rows(plane, W_in, H_in, W_in, y_in, window.stride_h, x * window.stride_w + x_shift, window.stride_w, rows, count,
+                 row)
         row += rows * count
         start += rows * count
 

@@ -118,4 +118,4 @@ cdef void lay_gradient(const Conv* conv, const ImplicitWeight* s, const floating
     """The rows of a strip of grad_output, as far apart as those of the pixels, with zeros between and after them."""
     memset(line, 0, s.positions * sizeof(floating))
     if plane != NULL:
-        lay_rows(plane, conv.H_out, conv.W_out, first, 1, 0, 1, s.strip.rows, s.strip.width, line)
+        lay_rows(plane, conv.W_out, conv.H_out, conv.W_out, first, 1, 0, 1, s.strip.rows, s.strip.width, line)

@@ -54,7 +54,7 @@ cdef extern from "vectors.h":
     int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int,
                                  const cyconv_made*, double*) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                               Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+                              Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_filter_plane(const cyconv_filter*, const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
                                  float, int, const float*, void*, float*) noexcept nogil
     void cyconv_float_copy_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
@@ -62,7 +62,7 @@ cdef extern from "vectors.h":
     void cyconv_float_taps_gradient(const float*, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave_row(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*) noexcept nogil
     void cyconv_double_lay_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
-                               Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+                              Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_filter_plane(const cyconv_filter*, const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*,
                                   double, int, const double*, void*, double*) noexcept nogil
     void cyconv_double_copy_rows(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
@@ -182,13 +182,13 @@ cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cy
         return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, made, output)
 
 
-cdef inline void lay_rows(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t stride_h,
-                          Py_ssize_t x, Py_ssize_t stride_w, Py_ssize_t rows, Py_ssize_t count,
+cdef inline void lay_rows(const floating* plane, Py_ssize_t row_length, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y,
+                          Py_ssize_t stride_h, Py_ssize_t x, Py_ssize_t stride_w, Py_ssize_t rows, Py_ssize_t count,
                           floating* line) noexcept nogil:
     if floating is float:
-        cyconv_float_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
+        cyconv_float_lay_rows(plane, row_length, H, W, y, stride_h, x, stride_w, rows, count, line)
     else:
-        cyconv_double_lay_rows(plane, H, W, y, stride_h, x, stride_w, rows, count, line)
+        cyconv_double_lay_rows(plane, row_length, H, W, y, stride_h, x, stride_w, rows, count, line)
 
 
 cdef inline void copy_rows(const floating* lines, Py_ssize_t width, Py_ssize_t rows, Py_ssize_t W,

@@ -79,9 +79,14 @@ cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Winograd s = winograd_sizes(conv, backward, itemsize)
     cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns, block = s.rows * s.columns
     cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), parts = max(1, min(ceil_div(TASKS, panels), block // s.span))
-    cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s)
+    cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
+    cdef int phase, v
+    for phase in range(s.phases_out):
+        for v in range(TILE_VALUES):
+            products += runs(&s, phase, v).count
     return plan_of((min(s.group * ROWS, s.M), min(s.span, block), s.C),
-                   TILE_VALUES * blocks * s.phases_out * panels * ceil_div(block, s.span), conv.groups * tiles, blocks * panels * parts,
+                   blocks * panels * ceil_div(block, s.span) * products, conv.groups * tiles,
+                   blocks * max(s.C, panels * parts),
                    team_of(conv.threads, multiply_adds(conv), 1 << 20), table_bytes(&s) + s.pixels * itemsize,
                    (s.weights + s.scratch) * itemsize)
 
@@ -108,10 +113,12 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
 
 
 cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
-    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows."""
+    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows; many filters
+    of one channel could share their loads."""
     cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
-    return <double>conv.N * conv.C_out * s.strips * (sums + s.phase * s.stride_h * s.stride_w * LINE)
+    sums += s.phase * s.stride_h * s.stride_w * LINE
+    return <double>conv.N * conv.C_out * s.strips * sums * (1 if conv.M < ROWS else ALONE)
 
 
 def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):

@@ -211,16 +211,15 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
             if (width > 2) PANEL(shuffle)(y, width);
             if (width > 4) PANEL(shuffle)(y, width);
             const REAL *pixels = (const REAL *)y;
-            REAL *const to = output + (made.top + i * step_h) * W + made.left;
             if (m == width && tiles[t].whole >= LANES) { /* one row of whole tiles */
                 if (tiles[t].y + i < H)
-                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(to + tiles[t].output + j * LANES) = y[j];
+                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(output + tiles[t].output + i * W + j * LANES) = y[j];
                 continue;
             }
             for (int l = 0; l < tiles_here; l++, pixels += width) {
                 const ptrdiff_t h = tiles[t + l].y + made.top + i * step_h, w = tiles[t + l].x + made.left;
-                REAL *row = to + tiles[t + l].output;
                 if (h < 0 || h >= H) continue;
+                REAL *row = output + tiles[t + l].output + (made.top + i * step_h) * W + made.left;
                 if (w < 0 || w + (m - 1) * step_w >= W)
                     for (int j = w < 0; j < m && w + j * step_w < W; j++) row[j * step_w] = pixels[j];
                 else if (step_w == 1) memcpy(row, pixels, m * sizeof(REAL));

@@ -9,18 +9,19 @@
 #     pixel[q*s + a] = sum over i of weight[i*s + a] output[q - i]
 #
 # All channels of one phase precede those of the next. A phase of fewer than r taps has a zero for the last, and with it
-# for one of the six values in that direction: those products are left out.
+# for one of the six values in that direction: those products are left out (forward, of phases of many channels).
 #
 # With a dilation d each image is d*d images, of every d-th pixel: their outputs lie d apart.
 #
 # For a block of tiles: transform the pixels, a task for each channel; then, a task for each panel of filters,
 # transform the weights, multiply, and transform back. The pixels of a block are shared and lie in the L3
 # cache, the weights of a panel in the L2 cache of the core that uses them; the transformed weights of all
-# filters, four times as large as the weights, are never held. Each sum over channels is one product, in one
+# filters, several times as large as the weights, are never held. Each sum over channels is one product, in one
 # order, whatever the blocks: same bits.
 
 cdef Py_ssize_t TILE_VALUES = 36
 cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # transformed pixels of one block of tiles
+cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
 cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
 cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
@@ -33,8 +34,10 @@ cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leav
 cdef struct Winograd:
     # One convolution (of one group) as the transforms see it.
     Py_ssize_t N, C, H, W                # images in; N counts each part of an image, C each phase of a channel
+    Py_ssize_t read_h, read_w            # rows and columns of these that some window, or of outputs some pixel, reads
+    Py_ssize_t reach_h, reach_w          # rows and columns of conv's outputs whose windows reach the image
     Py_ssize_t dilation_h, dilation_w
-    Py_ssize_t parts_h, parts_w          # of an image, one for each output of a dilation's first
+    Py_ssize_t parts_h, parts_w          # of an image that a dilation divides: as many as it is, or as outputs
     Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one part and one phase
     cyconv_made made                     # planes out
     Py_ssize_t image_stride, output_stride  # elements from one image to the next
@@ -105,9 +108,12 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
     s.m = 7 - s.kernel.r
     s.phases = s.phases_out = 1
+    s.reach_h = min(conv.H_out, ceil_div(conv.H_in + w.pad_top, w.stride_h))
+    s.reach_w = min(conv.W_out, ceil_div(conv.W_in + w.pad_left, w.stride_w))
     if backward:
         s.phases_out = s.kernel.stride_h * s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.M, conv.H_out, conv.W_out, conv.C
+        s.read_h, s.read_w = s.reach_h, s.reach_w
         s.made.H, s.made.W = conv.H_in, conv.W_in
         # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
         s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
@@ -118,6 +124,9 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     else:
         s.phases = s.kernel.stride_h * s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
+        # not what a stride leaves at the bottom and at the right: it would round what it has no part in
+        s.read_h = min(s.H, (conv.H_out - 1) * w.stride_h + w.dilation_h * (w.kernel_h - 1) + 1 - w.pad_top)
+        s.read_w = min(s.W, (conv.W_out - 1) * w.stride_w + w.dilation_w * (w.kernel_w - 1) + 1 - w.pad_left)
         s.made.H, s.made.W = conv.H_out, conv.W_out
         s.pad_top, s.pad_left = w.pad_top, w.pad_left
         s.image_stride, s.output_stride = conv.C_in * conv.H_in * conv.W_in, conv.C_out * conv.L
@@ -138,6 +147,11 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.scratch = max(strip_size(&s), TILE_VALUES * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
     s.scratch = round_up(s.scratch, 64)
     return s
+
+
+cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    """Whether the workspace stays small; a caller who asks for it gets it in any case."""
+    return winograd_sizes(conv, which == BACKWARD_INPUT, itemsize).pixels * itemsize <= MOST_PIXEL_BYTES
 
 
 cdef int winograd(const Conv* conv, bint backward, const floating* images, const floating* weight,
@@ -214,17 +228,18 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
 
     With `gradient`, the images are those of the output.
     """
-    cdef Py_ssize_t length = strip_length(s, columns), H = s.H, W = s.W, top = 0, left = 0, stride = s.image_stride
+    cdef Py_ssize_t length = strip_length(s, columns), W = s.W, H_read = s.read_h, W_read = s.read_w, top = 0, left = 0
+    cdef Py_ssize_t plane = s.H * s.W, stride = s.image_stride
     cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x
     if gradient:
-        H, W, stride = s.made.H, s.made.W, s.output_stride
+        W, H_read, W_read, plane, stride = s.made.W, s.reach_h, s.reach_w, s.made.H * s.made.W, s.output_stride
     else:
         n = s.C // s.phases
         top, left = c // n // s.kernel.stride_w - s.pad_top, c // n % s.kernel.stride_w - s.pad_left
         c %= n
         if not s.flipped:
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
-    images += c * H * W
+    images += c * plane
     while done < rows:
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
@@ -233,7 +248,8 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         memset(strip, 0, lines * length * sizeof(floating))
         y = first * s.m * step_h + n // s.parts_w % s.parts_h + top
         x = column * s.m * step_w + n % s.parts_w + left
-        lay_rows(images + n // (s.parts_h * s.parts_w) * stride, H, W, y, step_h, x, step_w, lines, length, strip)
+        lay_rows(images + n // (s.parts_h * s.parts_w) * stride, W, H_read, W_read, y, step_h, x, step_w, lines, length,
+                 strip)
         strip += lines * length
         done += count
 
@@ -319,10 +335,11 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
 
 cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
     cdef Runs r
-    cdef Py_ssize_t channels = s.C // s.phases, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
+    cdef Py_ssize_t channels, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
     r.count, r.length, r.step = 1, s.C, s.C
     if s.phases * s.phases_out == 1:
         return r
+    channels = s.C // s.phases
     # the phases of r taps, not r - 1; value 5 is the last tap, value 0 in reverse order
     full_h, full_w = s.kernel.height - (s.kernel.r - 1) * rows, s.kernel.width - (s.kernel.r - 1) * columns
     if s.flipped:
