@@ -1,4 +1,4 @@
-"""Offsets past 2**31: `pytest -m large tests/test_large.py`, at most 18 GB and some seconds each.
+"""Offsets past 2**31: `pytest -m large tests/test_large.py`, at most 18 GB, seconds to a minute each.
 
 Images are zeros, whose pages the system makes only where they are written, with a few pixels set; so the
 results are known, and results alone take memory. Of the other backend, whose offsets are NumPy's, pooling alone.
@@ -93,6 +93,35 @@ def test_one_plane(level, algorithm):
         for j in range(3)
     }
     assert pixels(gradients[1]) == {(0, 0, 1, 1): 5}  # 1*1 + 2*2
+
+
+@pytest.mark.parametrize("stride, dilation", [(2, 1), (1, 3)])
+def test_steps(level, stride, dilation):
+    """Winograd's phases of a stride and parts of a dilation, in one plane."""
+    input = zeros(1, 1, SIDE, SIDE)
+    ends = ((SIDE - 2, SIDE - 3, 1), (5, 7, 2))
+    for y, x, value in ends:
+        input[0, 0, y, x] = value
+    arguments = {"stride": stride, "padding": dilation, "dilation": dilation, "algorithm": "winograd"}
+    output = F.conv2d(input, WEIGHT, **arguments)
+    reached = {}
+    for y, x, value in ends:
+        for i, j in np.ndindex(3, 3):
+            row, column = y + dilation * (1 - i), x + dilation * (1 - j)  # the window's place, in steps of the stride
+            if row % stride == column % stride == 0 and max(row, column) < SIDE:
+                reached[0, 0, row // stride, column // stride] = value * float(WEIGHT[0, 0, i, j])
+    assert pixels(output) == reached
+    output[:] = 0
+    place = ((SIDE - 2) // stride, (SIDE - 3) // stride)
+    output[0, 0, *place] = 1
+    gradients = F.conv2d_backward(output, input, WEIGHT, **arguments, needs_input_grad=False)
+    assert pixels(gradients[1]) == {
+        (0, 0, i, j): value
+        for y, x, value in ends
+        for i in range(3)
+        for j in range(3)
+        if (y, x) == tuple(stride * p + dilation * (t - 1) for p, t in zip(place, (i, j), strict=True))
+    }
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,15 @@ cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
                      + conv.C * s.channel * line_element(&s.strip) + s.blocks * M * s.positions * LINE)
 
 
+cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
+    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows; many filters
+    of one channel could share their loads."""
+    cdef Strip s = strip_sizes(conv, step, itemsize)
+    cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
+    sums += s.phase * s.stride_h * s.stride_w * LINE
+    return <double>conv.N * conv.C_out * s.strips * sums * (1 if conv.M < ROWS else ALONE)
+
+
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     """Products of vectors, and the transforms: of pixels and outputs, and for every block of tiles of the weights."""
     if which == BACKWARD_WEIGHT:

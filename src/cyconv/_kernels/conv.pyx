@@ -90,12 +90,13 @@ cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_po
 
 cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexcept nogil:
     """Tiles of at most about `wanted` positions, and as many taps as fit TILE_BYTES."""
-    cdef Py_ssize_t budget = TILE_BYTES // itemsize
+    cdef Py_ssize_t budget = TILE_BYTES // itemsize, gathered
     cdef Tiling tiling
     memset(&tiling, 0, sizeof(Tiling))
     tiling.scratch = gemm_scratch(itemsize)
     if conv.L <= wanted:
-        tiling.images = min(max(conv.N, 1), wanted // conv.L, max(1, GATHERED_BYTES // (conv.M * conv.L * <Py_ssize_t>itemsize)))
+        gathered = GATHERED_BYTES // (conv.M * conv.L * <Py_ssize_t>itemsize)
+        tiling.images = min(max(conv.N, 1), wanted // conv.L, max(1, gathered))
         tiling.images = ceil_div(conv.N, ceil_div(max(conv.N, 1), tiling.images))
         tiling.images = max(tiling.images, 1)
         tiling.positions = conv.L

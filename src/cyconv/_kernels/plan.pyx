@@ -112,15 +112,6 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
                    s.size + sums)
 
 
-cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
-    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows; many filters
-    of one channel could share their loads."""
-    cdef Strip s = strip_sizes(conv, step, itemsize)
-    cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
-    sums += s.phase * s.stride_h * s.stride_w * LINE
-    return <double>conv.N * conv.C_out * s.strips * sums * (1 if conv.M < ROWS else ALONE)
-
-
 def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):
     """The plan of `matmul`: op(a) is (m, k), op(b) (k, n)."""
     cdef Product p

@@ -2,8 +2,8 @@
 # Forward; and backward wrt the input, which is forward on the rotated, transposed weight.
 #
 # With a stride s each channel is s*s channels, its phases: every s-th pixel and every s-th tap of the kernel, from
-# each place. Their convolutions have stride 1 and kernels of r = ceil(k/s) taps or fewer. Forward adds them up, backward each
-# makes its phase of the gradient:
+# each place. Their convolutions have stride 1 and kernels of r = ceil(k/s) taps or fewer. Forward adds them up,
+# backward each makes its phase of the gradient:
 #
 #     output[p] = sum over a < s and i of weight[i*s + a] pixel[(p + i)*s + a]
 #     pixel[q*s + a] = sum over i of weight[i*s + a] output[q - i]
