@@ -35,7 +35,7 @@ cdef void share_columns(const Conv* conv, size_t itemsize, Tiling* tiling) noexc
     tiling.taps = ceil_div(conv.K, products)
     if tiling.columns:
         tiling.columns = tiling.taps * P
-    tiling.panels = tiling.taps * round_up(P, 3 * lanes_of(itemsize))
+    tiling.panels = round_up(panels_size(P, tiling.taps, itemsize), 16)  # whole lines
     most = max(1, SHARED_BYTES // <Py_ssize_t>(tiles_in(conv, tiling) * tiling.panels * itemsize))
     products = ceil_div(products, ceil_div(products, most))
     tiling.depth = products * tiling.taps

@@ -6,7 +6,7 @@
 #define DOT_COLUMNS 3 /* of B at once: 12 sums and 4 operands fill 16 registers */
 
 CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k, REAL *c,
-                                    ptrdiff_t ldc, const int rows, const int columns)
+                                    ptrdiff_t ldc, int accumulate, const int rows, const int columns)
 {
     PANEL(vector) sum[DOT_ROWS][DOT_COLUMNS];
     memset(sum, 0, sizeof sum);
@@ -30,26 +30,26 @@ CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b,
 #pragma GCC unroll 8
                 for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
             for (ptrdiff_t q = p; q < k; q++) lanes[0] += a[i * lda + q] * b[j * ldb + q];
-            c[i * ldc + j] = lanes[0];
+            c[i * ldc + j] = accumulate ? c[i * ldc + j] + lanes[0] : lanes[0];
         }
 }
 
 CYCONV_INLINE void PANEL(dot_rows)(ptrdiff_t m, const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k,
-                                   REAL *c, ptrdiff_t ldc, const int columns)
+                                   REAL *c, ptrdiff_t ldc, int accumulate, const int columns)
 {
     for (; m >= DOT_ROWS; m -= DOT_ROWS, a += DOT_ROWS * lda, c += DOT_ROWS * ldc)
-        PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, DOT_ROWS, columns);
-    if (m == 3) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 3, columns);
-    else if (m == 2) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 2, columns);
-    else if (m == 1) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, 1, columns);
+        PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, DOT_ROWS, columns);
+    if (m == 3) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, 3, columns);
+    else if (m == 2) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, 2, columns);
+    else if (m == 1) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, 1, columns);
 }
 
-/* C (m, n) := A B^T of A (m, k) and B (n, k), row-major. */
+/* C (m, n) := A B^T, or C + A B^T, of A (m, k) and B (n, k), row-major. */
 static void PANEL(dots)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *b,
-                        ptrdiff_t ldb, REAL *c, ptrdiff_t ldc)
+                        ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc)
 {
     ptrdiff_t j = 0;
     for (; j + DOT_COLUMNS <= n; j += DOT_COLUMNS)
-        PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, DOT_COLUMNS);
-    for (; j < n; j++) PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, 1);
+        PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, accumulate, DOT_COLUMNS);
+    for (; j < n; j++) PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, accumulate, 1);
 }

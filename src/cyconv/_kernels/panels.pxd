@@ -10,24 +10,24 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
+    void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
                               int, int, int) noexcept nogil
-    void cyconv_double_product(const double*, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
+    void cyconv_double_product(const double*, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
                                int, int, int) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
                             Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
-    void cyconv_double_pack_panels(const double*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_double_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
-                                     const double*, Py_ssize_t, int, double*, Py_ssize_t, double*) noexcept nogil
-    void cyconv_float_pack_panels(const float*, Py_ssize_t, int, int, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_float_rows_of_products(int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
-                                     const float*, Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pack_panels(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_panels_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, int, double*,
+                                Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_pack_panels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_panels_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, int, float*,
+                                Py_ssize_t, float*) noexcept nogil
     void cyconv_float_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t,
-                           float*, Py_ssize_t) noexcept nogil
+                           int, float*, Py_ssize_t) noexcept nogil
     void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
-                            double*, Py_ssize_t) noexcept nogil
+                            int, double*, Py_ssize_t) noexcept nogil
     ctypedef struct cyconv_kernel:
         int height, width, stride_h, stride_w, r
     ctypedef struct cyconv_tile:
@@ -93,9 +93,9 @@ cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t 
                                Py_ssize_t ldc, int rows, bint accumulate, int vectors) noexcept nogil:
     # C (rows, vectors*LANES) := A (rows, k) B (k, vectors*LANES), or C + A B; A packed by columns of ROWS.
     if floating is float:
-        cyconv_float_product(a, 0, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_float_product(a, 0, NULL, 0, b, width, k, c, ldc, rows, accumulate, vectors)
     else:
-        cyconv_double_product(a, 0, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_double_product(a, 0, NULL, 0, b, width, k, c, ldc, rows, accumulate, vectors)
 
 
 cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
@@ -112,11 +112,16 @@ cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssi
 
 cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py_ssize_t k,
                              floating* panels) noexcept nogil:
-    # B (k, n) as panels_gemm reads it: n rounded up to 3 * LANES.
+    # B (k, n) as panels_gemm reads it: panels_size elements.
     if floating is float:
-        cyconv_float_pack_panels(b, ldb, False, False, n, k, panels)
+        cyconv_float_pack_panels(b, ldb, n, k, panels)
     else:
-        cyconv_double_pack_panels(b, ldb, False, False, n, k, panels)
+        cyconv_double_pack_panels(b, ldb, n, k, panels)
+
+
+cdef inline Py_ssize_t panels_size(Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    return k * ((n + 3 * lanes - 1) // (3 * lanes) * 3 * lanes + lanes // 4)
 
 
 cdef inline void panels_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
@@ -124,18 +129,18 @@ cdef inline void panels_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const flo
                              floating* scratch) noexcept nogil:
     # gemm of A (m, k) and the panels of B (k, n), k <= PANEL_DEPTH.
     if floating is float:
-        cyconv_float_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
+        cyconv_float_panels_gemm(m, n, k, a, lda, panels, accumulate, c, ldc, scratch)
     else:
-        cyconv_double_rows_of_products(False, m, n, k, a, lda, panels, NULL, 0, accumulate, c, ldc, scratch)
+        cyconv_double_panels_gemm(m, n, k, a, lda, panels, accumulate, c, ldc, scratch)
 
 
 cdef inline void dots(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,
                       const floating* b, Py_ssize_t ldb, floating* c, Py_ssize_t ldc) noexcept nogil:
     # C := A B^T of A (m, k) and B (n, k), as dot products of rows.
     if floating is float:
-        cyconv_float_dots(m, n, k, a, lda, b, ldb, c, ldc)
+        cyconv_float_dots(m, n, k, a, lda, b, ldb, False, c, ldc)
     else:
-        cyconv_double_dots(m, n, k, a, lda, b, ldb, c, ldc)
+        cyconv_double_dots(m, n, k, a, lda, b, ldb, False, c, ldc)
 
 
 cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:

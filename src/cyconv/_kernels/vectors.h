@@ -41,12 +41,13 @@
 #endif
 #endif
 
+#define GROUP (3 * ROWS) /* rows of A that pass by the panels of B together: a block of one vector */
 #define PANEL_DEPTH 256 /* products that are added up in registers */
 #define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
-#define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of ROWS */
+#define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of GROUP */
 #define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
-#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + ROWS))
+#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP))
 
 #define LINE_BLOCKS 12    /* of positions of an implicit product, that are taken at once */
 #define LINE_PANELS 24576 /* elements of their columns: they stay in the L2 cache with the filters and the sums */
@@ -138,6 +139,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define BLEND FLOAT_BLEND
 #include "panel.h"
 #include "dots.h"
+#include "gemm.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "implicit.h"
@@ -164,6 +166,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define BLEND DOUBLE_BLEND
 #include "panel.h"
 #include "dots.h"
+#include "gemm.h"
 #include "winograd.h"
 #include "depthwise.h"
 #include "implicit.h"

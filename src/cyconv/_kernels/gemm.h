@@ -1,0 +1,149 @@
+/* General products of matrices, from blocks of the micro-kernel. Included once for each type, after panel.h and dots.h. */
+
+typedef struct { /* B (k, whole + last + single), as it is read */
+    ptrdiff_t k, whole, last, single; /* columns of whole panels, of the last one, and for dot products */
+    const REAL *panels, *rest, *dots; /* the whole panels, the last one, the single columns along k */
+    ptrdiff_t length, step, rest_length; /* from a panel's row to the next, from panel to panel; of the last one's rows */
+} PANEL(right);
+
+/* How `columns` columns are read: packed, one panel after another, or with `in_place` in B (its rows ldb apart) as far as
+   vectors are whole. With `dots` a few columns too many are computed as dot products, which costs less than a vector of
+   them: as much as that many LANES-ths, and half as much again. */
+static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, int dots, ptrdiff_t columns, ptrdiff_t k,
+                                  const REAL *packed)
+{
+    const ptrdiff_t width = 3 * LANES, over = columns % LANES;
+    PANEL(right) r = {.k = k, .panels = packed, .length = width, .step = width * k, .rest_length = width};
+    if (dots && over <= (columns % width == over ? LANES / 2 : LANES / 4)) r.single = over;
+    r.whole = (columns - r.single) / width * width;
+    r.last = columns - r.single - r.whole;
+    if (in_place) r.panels = b, r.length = ldb, r.step = width;
+    else packed += r.whole * k;
+    r.rest = packed;
+    if (in_place && r.last % LANES == 0) r.rest = b + r.whole, r.rest_length = ldb;
+    else if (r.last) packed += width * k;
+    r.dots = packed;
+    return r;
+}
+
+/* Pack what does not lie in B: whole panels row by row, in runs of memory. */
+static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int transposed)
+{
+    const ptrdiff_t width = 3 * LANES, step = transposed ? ldb : 1, k = r->k;
+    REAL *packed = (REAL *)r->panels;
+    if (r->panels != b && transposed)
+        for (ptrdiff_t j = 0; j < r->whole; j += width, packed += r->step)
+            PANEL(pack_columns)(b + j * step, ldb, 1, width, k, packed);
+    else if (r->panels != b)
+        for (ptrdiff_t p = 0; p < k; p++) {
+            REAL *panel = packed + p * width;
+            for (const REAL *from = b + p * ldb; from < b + p * ldb + r->whole; from += width, panel += r->step)
+                for (int v = 0; v < 3; v++)
+                    *(PANEL(memory) *)(panel + v * LANES) = *(const PANEL(memory) *)(from + v * LANES);
+        }
+    b += r->whole * step;
+    if (r->last && r->rest != b) PANEL(pack_columns)(b, ldb, transposed, r->last, k, (REAL *)r->rest);
+    b += r->last * step;
+    packed = (REAL *)r->dots;
+    for (ptrdiff_t j = 0; j < r->single; j++, b += step)
+        for (ptrdiff_t p = 0; p < k; p++) *packed++ = b[transposed ? p : p * ldb];
+}
+
+/* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns. A is read where it
+   lies, a_length apart, or (not `direct`) its panels are. sums: 3 * GROUP * LANES elements. */
+static void PANEL(group_of_products)(const REAL *a, ptrdiff_t a_length, int direct, const REAL *next, ptrdiff_t next_length,
+                                     const PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate, REAL *sums)
+{
+    const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0;
+    for (int i = 0; i < rows; i += ROWS) {
+        const REAL *panel = r->panels, *left = a + (direct ? i : i / ROWS) * a_length;
+        for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step)
+            PANEL(product)(left, direct ? a_length : 0, next ? next + i * next_length : NULL, next_length, panel, r->length, r->k, c + i * ldc + j, ldc,
+                           rows < ROWS ? rows : ROWS, accumulate, 3);
+    }
+    if (vectors == 0) return;
+    c += r->whole;
+    REAL *target = partial ? sums : c;
+    const ptrdiff_t length = partial ? 3 * LANES : ldc;
+    if (partial && accumulate)
+        for (int i = 0; i < rows; i++) memcpy(sums + i * length, c + i * ldc, r->last * sizeof(REAL));
+    if (rows == GROUP && vectors < 3)
+        PANEL(tall_product)(a, a_length, direct, next, next_length, r->rest, r->rest_length, r->k, target, length, accumulate, vectors);
+    else
+        for (int i = 0; i < rows; i += ROWS)
+            PANEL(product)(a + (direct ? i : i / ROWS) * a_length, direct ? a_length : 0, next ? next + i * next_length : NULL, next_length, r->rest, r->rest_length, r->k,
+                           target + i * length, length, rows < ROWS ? rows : ROWS, accumulate, vectors);
+    if (partial)
+        for (int i = 0; i < rows; i++) memcpy(c + i * ldc, sums + i * length, r->last * sizeof(REAL));
+}
+
+/* C (m, columns of B) := op(A) B, or C + op(A) B, GROUP rows at once; k at most PANEL_DEPTH. scratch: PANEL_SCRATCH(LANES)
+   elements, of which those where gemm packs B stay as they are. */
+static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a, ptrdiff_t lda, const PANEL(right) *r,
+                                    int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
+{
+    REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP;
+    const ptrdiff_t columns = r->whole + r->last;
+    /* tall blocks read more rows than the L1 cache keeps where those are pages apart */
+    const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
+    for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
+        rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
+        const int direct = !transposed_a && rows >= ROWS;
+        const REAL *left = direct ? a + i * lda : packed_a, *next = direct ? a + (i + rows) * lda : NULL;
+        ptrdiff_t length = direct ? lda : RUN_STEP; /* of a row of A, or a panel */
+        if (transposed_a) left += i % PANEL_RUN / ROWS * RUN_STEP;
+        if (transposed_a && i % PANEL_RUN == 0)
+            PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
+        else if (!transposed_a && !direct) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a);
+        if (direct && rows == GROUP && collide) {
+            length = r->k + 16;
+            for (int q = 0; q < GROUP; q++) memcpy(packed_a + q * length, left + q * lda, r->k * sizeof(REAL));
+            left = packed_a;
+        }
+        for (ptrdiff_t q = rows; q < 2 * rows; q++) cyconv_prefetch_write(c + q * ldc, columns * sizeof(REAL));
+        PANEL(group_of_products)(left, length, direct, next, lda, r, c, ldc, (int)rows, accumulate, sums);
+        if (r->single) PANEL(dots)(rows, r->single, r->k, a + i * lda, lda, r->dots, r->k, accumulate, c + columns, ldc);
+    }
+}
+
+/* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
+   (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
+
+   GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
+   where they lie, for all panels. C is written in order. Each of its elements is one sum over p in order, or with a few
+   last columns as many as a vector has elements, in steps of PANEL_DEPTH: the same bits however rows are divided. */
+static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
+                        ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
+                        REAL *scratch)
+{
+    const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
+    REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * width;
+    const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
+    /* few rows read B as fast where it lies, if that is near */
+    const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
+    for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
+        const ptrdiff_t depth = k - p < most ? k - p : most;
+        for (ptrdiff_t j = 0, columns; j < n; j += columns) {
+            columns = n - j <= most_columns + LANES ? n - j : most_columns;
+            const REAL *right = transposed_b ? b + j * ldb + p : b + p * ldb + j;
+            const PANEL(right) r = PANEL(layout)(right, ldb, in_place, !transposed_a, columns, depth, packed_b);
+            PANEL(pack)(&r, right, ldb, transposed_b);
+            PANEL(rows_of_products)(transposed_a, m, transposed_a ? a + p * lda : a + p, lda, &r, accumulate, c + j, ldc, scratch);
+        }
+    }
+}
+
+/* The panels of B (k, n) for panels_gemm: n rounded up to whole ones, and LANES / 4 columns. */
+static void PANEL(pack_panels)(const REAL *b, ptrdiff_t ldb, ptrdiff_t n, ptrdiff_t k, REAL *panels)
+{
+    const PANEL(right) r = PANEL(layout)(b, ldb, 0, 1, n, k, panels);
+    PANEL(pack)(&r, b, ldb, 0);
+}
+
+/* gemm of A (m, k) and the panels of B (k, n), k <= PANEL_DEPTH. */
+static void PANEL(panels_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *panels,
+                               int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
+{
+    const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 1, n, k, panels);
+    PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c, ldc, scratch);
+}
