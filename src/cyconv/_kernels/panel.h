@@ -83,6 +83,18 @@ static void PANEL(tall_product)(
     else PANEL(block)(a, a_length, NULL, 0, b, width, k, c, ldc, rest, accumulate, 2, rest, 0, half % ROWS);
 }
 
+/* C (panels * ROWS, vectors * LANES) := A B, or C + A B, of packed panels of A, a_length apart, and rows of B 3 * LANES
+   apart. */
+static void PANEL(panel_rows)(const REAL *a, ptrdiff_t a_length, int panels, const REAL *b, ptrdiff_t k, REAL *c,
+                              ptrdiff_t ldc, int accumulate, int vectors)
+{
+    const ptrdiff_t width = 3 * LANES;
+    for (; panels >= 3 && vectors < 3; panels -= 3, a += 3 * a_length, c += GROUP * ldc)
+        PANEL(tall_product)(a, a_length, 0, NULL, 0, b, width, k, c, ldc, accumulate, vectors);
+    for (; panels > 0; panels--, a += a_length, c += ROWS * ldc)
+        PANEL(product)(a, 0, NULL, 0, b, width, k, c, ldc, ROWS, accumulate, vectors);
+}
+
 /* The perfect shuffle of `count` vectors: the elements of the first half alternate with those of the second.
    It rotates the bits of an element's index by one, so log2(count) of them transpose (count, LANES). */
 CYCONV_INLINE void PANEL(shuffle)(PANEL(vector) *v, const int count)

@@ -10,10 +10,8 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    void cyconv_float_product(const float*, Py_ssize_t, const float*, Py_ssize_t, const float*, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t,
-                              int, int, int) noexcept nogil
-    void cyconv_double_product(const double*, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t,
-                               int, int, int) noexcept nogil
+    void cyconv_float_panel_rows(const float*, Py_ssize_t, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int) noexcept nogil
+    void cyconv_double_panel_rows(const double*, Py_ssize_t, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
@@ -89,13 +87,13 @@ cdef extern from "vectors.h":
                                     Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
 
 
-cdef inline void panel_product(const floating* a, const floating* b, Py_ssize_t width, Py_ssize_t k, floating* c,
-                               Py_ssize_t ldc, int rows, bint accumulate, int vectors) noexcept nogil:
-    # C (rows, vectors*LANES) := A (rows, k) B (k, vectors*LANES), or C + A B; A packed by columns of ROWS.
+cdef inline void panel_rows(const floating* a, Py_ssize_t a_length, int panels, const floating* b, Py_ssize_t k, floating* c,
+                            Py_ssize_t ldc, bint accumulate, int vectors) noexcept nogil:
+    # C (panels*ROWS, vectors*LANES) := A B, or C + A B; packed: panels of A are a_length apart, rows of B 3*LANES.
     if floating is float:
-        cyconv_float_product(a, 0, NULL, 0, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_float_panel_rows(a, a_length, panels, b, k, c, ldc, accumulate, vectors)
     else:
-        cyconv_double_product(a, 0, NULL, 0, b, width, k, c, ldc, rows, accumulate, vectors)
+        cyconv_double_panel_rows(a, a_length, panels, b, k, c, ldc, accumulate, vectors)
 
 
 cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,

@@ -140,7 +140,8 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.tile_rows = ceil_div(s.H_out, s.m)
     s.tile_columns = ceil_div(s.W_out, s.m)
     block_of_tiles(&s, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
-    s.group = max(1, min(4, ceil_div(s.M, ROWS), GROUP_BYTES // (TILE_VALUES * s.C * ROWS * itemsize)))
+    s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
+    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (TILE_VALUES * s.C * ROWS * itemsize)))
     s.span = SPAN_BYTES // itemsize
     s.pixels = TILE_VALUES * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
     s.weights = s.group * TILE_VALUES * apart(s.C * ROWS)
@@ -309,7 +310,7 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
                             Py_ssize_t padded, const floating* pixels, const floating* weights,
                             floating* products) noexcept nogil:
     """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for the 36 values v."""
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, p, c, run, stop
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, c, run, stop
     cdef const floating* panel
     cdef const floating* factors
     cdef Runs r
@@ -324,10 +325,9 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
             for run in range(r.count):
                 c, stop = run * r.step, run * r.step + r.length
                 while c < stop:
-                    for p in range(panels):
-                        panel_product(factors + p * TILE_VALUES * apart(s.C * ROWS) + c * ROWS, panel + c * 3 * lanes,
-                                      3 * lanes, min(CHAIN, stop - c), products + p * ROWS * s.span + t - first, s.span,
-                                      ROWS, c > 0, <int>min(3, ceil_div(past - t, lanes)))
+                    panel_rows(factors + c * ROWS, TILE_VALUES * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
+                               min(CHAIN, stop - c), products + t - first, s.span, c > 0,
+                               <int>min(3, ceil_div(past - t, lanes)))
                     c += CHAIN
             t += 3 * lanes
         products += apart(s.group * ROWS * s.span)
