@@ -11,7 +11,7 @@ cdef Py_ssize_t GATHERED_BYTES = 4 << 20
 # Below so many columns a product reads the other matrix too often for what it does with it.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
-cdef Py_ssize_t TASKS = 8
+cdef Py_ssize_t TASKS = 16
 cdef double TASK_WORK = 1 << 20
 # Partial sums of the weight's gradient, of all tasks together.
 cdef Py_ssize_t PARTIAL_BYTES = 4 << 20

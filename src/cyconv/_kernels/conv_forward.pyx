@@ -16,9 +16,9 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
 
 cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) noexcept nogil:
     """Divide output channels into blocks, for `wanted` tasks."""
-    divide(conv.M, ceil_div(wanted, max(1, tiles_in(conv, tiling))), 64, &tiling.block, &tiling.blocks)
+    divide(conv.M, ceil_div(wanted, max(1, tiles_in(conv, tiling))), 32, &tiling.block, &tiling.blocks)
     if tiling.blocks > 1:
-        tiling.block = round_up(tiling.block, ROWS)
+        tiling.block = round_up(tiling.block, 3 * ROWS)  # whole groups of gemm
         tiling.blocks = ceil_div(conv.M, tiling.block)
 
 
