@@ -83,9 +83,9 @@ TILED = {
     "groups-divided": Geometry((1, 90, 14, 9), 280, (2, 3), 1, 1, 1, 2),
 }
 
-TILED_TRANSPOSED = {
-    "images-share-tiles": Transposed((3, 70, 7, 6), 24, (3, 2), (2, 1), (1, 0), (1, 0)),
-    "tiles": Transposed((2, 24, 31, 40), 16, (2, 3), (1, 2), 1, (0, 1)),
+TILED_TRANSPOSED = {  # no kernels for Winograd's filtering, which some level might choose: it rounds
+    "images-share-tiles": Transposed((3, 70, 7, 6), 24, (2, 3), (2, 1), (1, 0), (1, 0)),
+    "tiles": Transposed((2, 24, 31, 40), 16, (3, 4), (1, 2), 1, (0, 1)),
 }
 
 LARGE_POOLINGS = {

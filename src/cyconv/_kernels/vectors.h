@@ -7,7 +7,9 @@
 #include <string.h>
 #include "stream.h"
 
-/* ROWS x 3 sums, 3 operands and 1 factor fill the registers: 32 of AVX-512 and NEON, 16 of AVX2 and SSE2.
+/* CYCONV_WIDE: the kernels of AVX-512 on any processor, slowly: a build with CFLAGS=-DCYCONV_WIDE tests them.
+
+   ROWS x 3 sums, 3 operands and 1 factor fill the registers: 32 of AVX-512 and NEON, 16 of AVX2 and SSE2.
    CYCONV_PANELS: the micro-kernel beats BLAS; elsewhere gemm is BLAS (on Apple's it has a matrix unit). */
 #if !defined(__GNUC__) /* no vector types: plain C, one lane */
 #define VECTOR_OF(lanes)
@@ -19,7 +21,7 @@
 #else
 #define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * sizeof(REAL))))
 #define CYCONV_INLINE static inline __attribute__((always_inline))
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) || defined(CYCONV_WIDE)
 #define FLOAT_LANES 16
 #define DOUBLE_LANES 8
 #define ROWS 8
@@ -124,7 +126,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define IN_ORDER PASTE(ORDER_, LANES)
 
 /* The instruction that chooses between two vectors by the signs of a third. */
-#if defined(__AVX__) && !defined(__AVX512F__)
+#if defined(__AVX__) && FLOAT_LANES == 8
 #define FLOAT_BLEND __builtin_ia32_blendvps256
 #define DOUBLE_BLEND __builtin_ia32_blendvpd256
 #endif
