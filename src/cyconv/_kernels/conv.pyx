@@ -7,7 +7,7 @@
 # Columns of one tile stay within this, about one core's L2 cache.
 cdef Py_ssize_t TILE_BYTES = 1 << 20
 # Outputs of several images that are copied to or from a buffer.
-cdef Py_ssize_t GATHERED_BYTES = 4 << 20
+cdef Py_ssize_t GATHERED_BYTES = 7 << 19
 # Below so many columns a product reads the other matrix too often for what it does with it.
 cdef Py_ssize_t MIN_POSITIONS = 192
 # Divide work into at least so many tasks, unless a task would then have too little to do.
