@@ -7,7 +7,7 @@
 #include <string.h>
 #include "stream.h"
 
-/* CYCONV_WIDE: the kernels of AVX-512 on any processor, slowly: a build with CFLAGS=-DCYCONV_WIDE tests them.
+/* CYCONV_WIDE: the kernels of AVX-512 at AVX2's level, slow ones: a build with CFLAGS=-DCYCONV_WIDE tests them.
 
    ROWS x 3 sums, 3 operands and 1 factor fill the registers: 32 of AVX-512 and NEON, 16 of AVX2 and SSE2.
    CYCONV_PANELS: the micro-kernel beats BLAS; elsewhere gemm is BLAS (on Apple's it has a matrix unit). */
@@ -21,7 +21,7 @@
 #else
 #define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * sizeof(REAL))))
 #define CYCONV_INLINE static inline __attribute__((always_inline))
-#if defined(__AVX512F__) || defined(CYCONV_WIDE)
+#if defined(__AVX512F__) || defined(CYCONV_WIDE) && defined(__AVX2__)
 #define FLOAT_LANES 16
 #define DOUBLE_LANES 8
 #define ROWS 8
