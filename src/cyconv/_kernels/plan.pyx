@@ -78,7 +78,7 @@ cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):
 cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Winograd s = winograd_sizes(conv, backward, itemsize)
     cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns, block = s.rows * s.columns
-    cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), parts = max(1, min(ceil_div(TASKS, panels), block // s.span))
+    cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), parts = parts_of(&s, panels, block)
     cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
     cdef int phase, v
     for phase in range(s.phases_out):

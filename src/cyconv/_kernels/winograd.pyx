@@ -28,6 +28,7 @@ cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
 cdef Py_ssize_t MOST_TILES = 480       # in one block
 cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
 cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
+cdef Py_ssize_t WINOGRAD_TASKS = 8     # at least, of a block of tiles
 cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
 
 
@@ -191,8 +192,7 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
             columns = min(s.columns, s.tile_columns - column)
             count = rows * columns
             lay_tiles(s, row, rows, column, columns, tiles)
-            # few panels: divide the tiles too, though each part transforms the weights again
-            parts = max(1, min(ceil_div(TASKS, panels), count // s.span))
+            parts = parts_of(s, panels, count)
             for t in prange(s.C, num_threads=threads, schedule="dynamic"):
                 winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels, workspace + threadid() * size)
             for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
@@ -201,6 +201,11 @@ cdef bint winograd_group(const Winograd* s, int threads, const floating* images,
             column += columns
         row += rows
     return bad == 0
+
+
+cdef inline Py_ssize_t parts_of(const Winograd* s, Py_ssize_t panels, Py_ssize_t tiles) noexcept nogil:
+    # Few panels: divide the tiles too, though each part transforms the weights again.
+    return max(1, min(ceil_div(WINOGRAD_TASKS, panels), tiles // s.span))
 
 
 cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
