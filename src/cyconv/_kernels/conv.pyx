@@ -17,9 +17,10 @@ cdef double TASK_WORK = 1 << 20
 cdef Py_ssize_t PARTIAL_BYTES = 4 << 20
 
 # Columns that blocks of output channels share: most positions of a tile, as many as gemm takes at once; bytes of all
-# tiles together.
+# tiles together; least multiply-adds.
 cdef Py_ssize_t SHARED_POSITIONS = 288
 cdef Py_ssize_t SHARED_BYTES = 4 << 20
+cdef double SHARED_WORK = 8 << 20
 
 
 cdef struct Conv:

@@ -7,7 +7,7 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
     cdef Tiling tiling = tile_positions(conv, itemsize, max(even, MIN_POSITIONS))
     divide_outputs(conv, wanted, &tiling)
     # less work does not pay for a region of two loops
-    if CYCONV_PANELS and wanted == TASKS and tiling.blocks > 1 and tiling.images * tiling.positions <= SHARED_POSITIONS:
+    if CYCONV_PANELS and multiply_adds(conv) >= SHARED_WORK and tiling.blocks > 1 and tiling.images * tiling.positions <= SHARED_POSITIONS:
         share_columns(conv, itemsize, &tiling)
     if tiling.gathered:
         tiling.buffer = tiling.block * tiling.images * tiling.positions
@@ -18,7 +18,7 @@ cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) no
     """Divide output channels into blocks, for `wanted` tasks."""
     divide(conv.M, ceil_div(wanted, max(1, tiles_in(conv, tiling))), 32, &tiling.block, &tiling.blocks)
     if tiling.blocks > 1:
-        tiling.block = round_up(tiling.block, 3 * ROWS)  # whole groups of gemm
+        tiling.block = round_up(tiling.block, GROUP)
         tiling.blocks = ceil_div(conv.M, tiling.block)
 
 

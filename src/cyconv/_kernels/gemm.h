@@ -1,5 +1,46 @@
 /* General products of matrices, from blocks of the micro-kernel. Included once for each type, after panel.h and dots.h. */
 
+/* The panels of `rows` rows of A that is stored transposed, RUN_STEP elements apart: its memory is read in runs. */
+static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t k, REAL *packed)
+{
+    const ptrdiff_t whole = rows / ROWS * ROWS;
+    for (ptrdiff_t p = 0; p < k; p++, a += lda, packed += ROWS) {
+        REAL *panel = packed;
+        cyconv_prefetch(a + 4 * lda, rows * sizeof(REAL));
+        for (ptrdiff_t r = 0; r < whole; r += ROWS, panel += RUN_STEP)
+            for (int i = 0; i < ROWS; i++) panel[i] = a[r + i];
+        if (whole < rows)
+            for (int i = 0; i < ROWS; i++) panel[i] = whole + i < rows ? a[whole + i] : 0;
+    }
+}
+
+/* packed[p][j] = B[p][j] of `columns` columns, at most 3 * LANES (zeros up to a whole vector), or of B stored
+   transposed; rows of packed are 3 * LANES apart. */
+static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, ptrdiff_t columns, ptrdiff_t k,
+                                REAL *packed)
+{
+    const ptrdiff_t width = 3 * LANES, whole = columns / LANES * LANES, rest = columns - whole;
+    if (!transposed) {
+        for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
+            memcpy(packed, b, columns * sizeof(REAL));
+            memset(packed + columns, 0, (width - columns) * sizeof(REAL));
+        }
+        return;
+    }
+    ptrdiff_t p = 0;
+    for (; p + LANES <= k; p += LANES)
+        for (ptrdiff_t j = 0; j < whole; j += LANES) {
+            PANEL(vector) v[LANES];
+            PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
+            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(packed + (p + l) * width + j) = v[l];
+        }
+    for (; p < k; p++)
+        for (ptrdiff_t j = 0; j < whole; j++) packed[p * width + j] = b[j * ldb + p];
+    if (rest)
+        for (p = 0; p < k; p++)
+            for (ptrdiff_t l = 0; l < LANES; l++) packed[p * width + whole + l] = l < rest ? b[(whole + l) * ldb + p] : 0;
+}
+
 typedef struct { /* B (k, whole + last + single), as it is read */
     ptrdiff_t k, whole, last, single; /* columns of whole panels, of the last one, and for dot products */
     const REAL *panels, *rest, *dots; /* the whole panels, the last one, the single columns along k */
@@ -8,7 +49,7 @@ typedef struct { /* B (k, whole + last + single), as it is read */
 
 /* How `columns` columns are read: packed, one panel after another, or with `in_place` in B (its rows ldb apart) as far as
    vectors are whole. With `dots` a few columns too many are computed as dot products, which costs less than a vector of
-   them: as much as that many LANES-ths, and half as much again. */
+   them: a quarter of a vector, or half a one where no other columns are left. */
 static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, int dots, ptrdiff_t columns, ptrdiff_t k,
                                   const REAL *packed)
 {
@@ -49,17 +90,17 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
         for (ptrdiff_t p = 0; p < k; p++) *packed++ = b[transposed ? p : p * ldb];
 }
 
-/* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns. A is read where it
-   lies, a_length apart, or (not `direct`) its panels are. sums: 3 * GROUP * LANES elements. */
-static void PANEL(group_of_products)(const REAL *a, ptrdiff_t a_length, int direct, const REAL *next, ptrdiff_t next_length,
-                                     const PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate, REAL *sums)
+/* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns.
+   sums: 3 * GROUP * LANES elements. */
+static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
+                                     REAL *sums)
 {
     const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0;
     for (int i = 0; i < rows; i += ROWS) {
-        const REAL *panel = r->panels, *left = a + (direct ? i : i / ROWS) * a_length;
+        const PANEL(left) here = PANEL(below)(l, i);
+        const REAL *panel = r->panels;
         for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step)
-            PANEL(product)(left, direct ? a_length : 0, next ? next + i * next_length : NULL, next_length, panel, r->length, r->k, c + i * ldc + j, ldc,
-                           rows < ROWS ? rows : ROWS, accumulate, 3);
+            PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, rows < ROWS ? rows : ROWS, accumulate, 3);
     }
     if (vectors == 0) return;
     c += r->whole;
@@ -67,12 +108,7 @@ static void PANEL(group_of_products)(const REAL *a, ptrdiff_t a_length, int dire
     const ptrdiff_t length = partial ? 3 * LANES : ldc;
     if (partial && accumulate)
         for (int i = 0; i < rows; i++) memcpy(sums + i * length, c + i * ldc, r->last * sizeof(REAL));
-    if (rows == GROUP && vectors < 3)
-        PANEL(tall_product)(a, a_length, direct, next, next_length, r->rest, r->rest_length, r->k, target, length, accumulate, vectors);
-    else
-        for (int i = 0; i < rows; i += ROWS)
-            PANEL(product)(a + (direct ? i : i / ROWS) * a_length, direct ? a_length : 0, next ? next + i * next_length : NULL, next_length, r->rest, r->rest_length, r->k,
-                           target + i * length, length, rows < ROWS ? rows : ROWS, accumulate, vectors);
+    PANEL(rows_product)(l, r->rest, r->rest_length, r->k, target, length, rows, accumulate, vectors);
     if (partial)
         for (int i = 0; i < rows; i++) memcpy(c + i * ldc, sums + i * length, r->last * sizeof(REAL));
 }
@@ -89,19 +125,19 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
         rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
         const int direct = !transposed_a && rows >= ROWS;
-        const REAL *left = direct ? a + i * lda : packed_a, *next = direct ? a + (i + rows) * lda : NULL;
-        ptrdiff_t length = direct ? lda : RUN_STEP; /* of a row of A, or a panel */
-        if (transposed_a) left += i % PANEL_RUN / ROWS * RUN_STEP;
-        if (transposed_a && i % PANEL_RUN == 0)
-            PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
-        else if (!transposed_a && !direct) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a);
+        PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
+        if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
+        else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a);
+        else {
+            if (i % PANEL_RUN == 0) PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
+            l.a += i % PANEL_RUN / ROWS * RUN_STEP;
+        }
         if (direct && rows == GROUP && collide) {
-            length = r->k + 16;
-            for (int q = 0; q < GROUP; q++) memcpy(packed_a + q * length, left + q * lda, r->k * sizeof(REAL));
-            left = packed_a;
+            l.a = packed_a, l.length = r->k + 16;
+            for (int q = 0; q < GROUP; q++) memcpy(packed_a + q * l.length, a + (i + q) * lda, r->k * sizeof(REAL));
         }
         for (ptrdiff_t q = rows; q < 2 * rows; q++) cyconv_prefetch_write(c + q * ldc, columns * sizeof(REAL));
-        PANEL(group_of_products)(left, length, direct, next, lda, r, c, ldc, (int)rows, accumulate, sums);
+        PANEL(group_of_products)(l, r, c, ldc, (int)rows, accumulate, sums);
         if (r->single) PANEL(dots)(rows, r->single, r->k, a + i * lda, lda, r->dots, r->k, accumulate, c + columns, ldc);
     }
 }

@@ -49,6 +49,13 @@ CYCONV_INLINE void PANEL(line_vectors)(const REAL *a, const REAL *line, const pt
     else PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 1);
 }
 
+/* Columns of the next panel where `rest` are left and blocks have ROWS rows: 3 * LANES, but no lone vector at the end. */
+CYCONV_INLINE ptrdiff_t PANEL(panel_columns)(ptrdiff_t rest)
+{
+    if (rest > 3 * LANES && rest <= 4 * LANES) return 2 * LANES;
+    return rest < 3 * LANES ? rest : 3 * LANES;
+}
+
 /* Positions x.. of a line whose rows are `width` apart: those within W_out go to their rows of the output. */
 CYCONV_INLINE void PANEL(line_outputs)(const REAL *values, ptrdiff_t count, ptrdiff_t x, ptrdiff_t width,
                                        ptrdiff_t W_out, ptrdiff_t row_step, ptrdiff_t step, REAL *row)

@@ -5,7 +5,7 @@ from cython cimport floating
 from cyconv._kernels.blas cimport blas_gemm
 
 cdef extern from "vectors.h":
-    const int ROWS
+    const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
     const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
