@@ -288,6 +288,23 @@ def test_matmul(m, n, k, transpose_a, transpose_b, dtype):
     assert_agree(product)
 
 
+@dtypes
+@pytest.mark.parametrize("k", [7, 300, 1024])  # within one pass; two; rows of A pages apart
+@pytest.mark.parametrize("transpose_a", [False, True])
+def test_last_columns(k, transpose_a, dtype):
+    """Whole panels and any columns after them, of groups of rows and some more: tall blocks, dot products."""
+    for n in range(1, 100):
+        a = whole((k, 61) if transpose_a else (61, k), dtype, n)
+        b = whole((k, n), dtype, 2)
+
+        def product(a=a, b=b, n=n):
+            output = np.full((61, n), np.nan, dtype)
+            _backend.kernels.matmul(a, transpose_a, b, False, None, False, output)
+            return output
+
+        assert_agree(product)
+
+
 # ---------------------------------------------------------------- real numbers
 
 
