@@ -97,12 +97,15 @@ static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL 
 {
     const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0;
     for (int i = 0; i < rows; i += ROWS) {
-        const PANEL(left) here = PANEL(below)(l, i);
+        PANEL(left) here = PANEL(below)(l, i);
         const REAL *panel = r->panels;
-        for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step)
+        for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step) {
             PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, rows < ROWS ? rows : ROWS, accumulate, 3);
+            here.next = NULL; /* it is fetched */
+        }
     }
     if (vectors == 0) return;
+    if (r->whole) l.next = NULL;
     c += r->whole;
     REAL *target = partial ? sums : c;
     const ptrdiff_t length = partial ? 3 * LANES : ldc;
@@ -124,10 +127,10 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
         rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
-        const int direct = !transposed_a && rows >= ROWS;
+        const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES;
         PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
         if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
-        else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a);
+        else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* few, or B lies in place */
         else {
             if (i % PANEL_RUN == 0) PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
             l.a += i % PANEL_RUN / ROWS * RUN_STEP;

@@ -9,18 +9,20 @@ CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrd
                                      ptrdiff_t to_length, int rows, int relu, const int vectors)
 {
     PANEL(vector) sum[ROWS][3];
+    const REAL *at[ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++)
-        for (int v = 0; v < vectors; v++) sum[i][v] = (PANEL(vector)){0} + start[i];
-    for (ptrdiff_t p = 0; p < taps; p++) {
-        const REAL *pixels = distance ? line + distance[p] : line + p * 3 * LANES;
-        PANEL(vector) row[3];
-        for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(pixels + v * LANES);
-#pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++)
-            for (int v = 0; v < vectors; v++) sum[i][v] += a[i] * row[v];
-        a += ROWS;
+    for (int i = 0; i < ROWS; i++) {
+        for (int v = 0; v < vectors; v++) sum[i][v] = start[i] - (PANEL(vector)){0};
+        at[i] = a + i;
     }
+    if (distance) {
+        ptrdiff_t p = 0;
+        for (; p + UNROLL <= taps; p += UNROLL)
+#pragma GCC unroll 8
+            for (int q = 0; q < UNROLL; q++)
+                PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], vectors, ROWS);
+        for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], vectors, ROWS);
+    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, 0, vectors, ROWS);
     if (from) /* only now: short sums round less than long ones */
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)
@@ -135,6 +137,19 @@ static void PANEL(pack_taps)(const REAL *weight, ptrdiff_t row_step, ptrdiff_t c
                     *packed++ = i + r < filters ? weight[r * row_step + c * channel_step + tap[k]] : 0;
 }
 
+/* sum[i][t] += a vector of grads[i] * the pixels of tap t. */
+CYCONV_INLINE void PANEL(add_line_dots)(PANEL(vector) sum[][3], const REAL *grads, ptrdiff_t grad_length, const REAL *line,
+                                        const ptrdiff_t *distance, const int taps)
+{
+    PANEL(vector) pixels[3];
+    for (int t = 0; t < taps; t++) pixels[t] = *(const PANEL(memory) *)(line + distance[t]);
+#pragma GCC unroll 8
+    for (int i = 0; i < ROWS; i++) {
+        const PANEL(vector) factor = *(const PANEL(memory) *)(grads + i * grad_length);
+        for (int t = 0; t < taps; t++) MULTIPLY_ADD(sum[i][t], factor, pixels[t]);
+    }
+}
+
 /* sums[t][i] += the products over p < count of grads[i * grad_length + p] and line[distance[t] + p], for the ROWS rows i
    and taps t < taps: vectors, whose elements `close_dots` adds up. count is a whole number of vectors. */
 CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_length, const REAL *line,
@@ -144,15 +159,12 @@ CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_lengt
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++)
         for (int t = 0; t < taps; t++) sum[i][t] = (PANEL(vector)){0};
-    for (ptrdiff_t p = 0; p < count; p += LANES) {
-        PANEL(vector) pixels[3];
-        for (int t = 0; t < taps; t++) pixels[t] = *(const PANEL(memory) *)(line + distance[t] + p);
+    ptrdiff_t p = 0;
+    for (; p + UNROLL * LANES <= count; p += UNROLL * LANES)
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++) {
-            const PANEL(vector) factor = *(const PANEL(memory) *)(grads + i * grad_length + p);
-            for (int t = 0; t < taps; t++) sum[i][t] += factor * pixels[t];
-        }
-    }
+        for (int q = 0; q < UNROLL * LANES; q += LANES)
+            PANEL(add_line_dots)(sum, grads + p + q, grad_length, line + p + q, distance, taps);
+    for (; p < count; p += LANES) PANEL(add_line_dots)(sum, grads + p, grad_length, line + p, distance, taps);
 #pragma GCC unroll 8
     for (int i = 0; i < ROWS; i++) /* only now: short sums round less than long ones */
         for (int t = 0; t < taps; t++) *(PANEL(memory) *)(sums + (t * ROWS + i) * LANES) += sum[i][t];

@@ -131,6 +131,16 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define DOUBLE_BLEND __builtin_ia32_blendvpd256
 #endif
 
+/* sum += factor * row, and the products that a loop of the micro-kernel makes at once. The instruction is named, with all
+   three in registers: left to themselves, compilers move and reload the operands of an unrolled block that fills them. */
+#if defined(__FMA__) && defined(__x86_64__) && !defined(CYCONV_WIDE)
+#define MULTIPLY_ADD(sum, factor, row) __asm__(FUSED " %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row))
+#define UNROLL 4
+#else
+#define MULTIPLY_ADD(sum, factor, row) ((sum) += (factor) * (row))
+#define UNROLL 1
+#endif
+
 #define REAL float
 #define LANES FLOAT_LANES
 #define PANEL(name) cyconv_float_##name
@@ -139,6 +149,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define BITS uint32_t
 #define INT int32_t
 #define BLEND FLOAT_BLEND
+#define FUSED "vfmadd231ps"
 #include "panel.h"
 #include "dots.h"
 #include "gemm.h"
@@ -157,6 +168,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #undef BITS
 #undef INT
 #undef BLEND
+#undef FUSED
 
 #define REAL double
 #define LANES DOUBLE_LANES
@@ -166,6 +178,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #define BITS uint64_t
 #define INT int64_t
 #define BLEND DOUBLE_BLEND
+#define FUSED "vfmadd231pd"
 #include "panel.h"
 #include "dots.h"
 #include "gemm.h"
@@ -184,4 +197,5 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #undef BITS
 #undef INT
 #undef BLEND
+#undef FUSED
 #endif
