@@ -78,6 +78,7 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
     else if (r->panels != b)
         for (ptrdiff_t p = 0; p < k; p++) {
             REAL *panel = packed + p * width;
+            cyconv_prefetch(b + (p + 2) * ldb, r->whole * sizeof(REAL));
             for (const REAL *from = b + p * ldb; from < b + p * ldb + r->whole; from += width, panel += r->step)
                 for (int v = 0; v < 3; v++)
                     *(PANEL(memory) *)(panel + v * LANES) = *(const PANEL(memory) *)(from + v * LANES);

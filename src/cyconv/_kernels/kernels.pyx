@@ -14,6 +14,8 @@ from libc.stdint cimport uint32_t, uint64_t
 
 cdef extern from "Python.h":
     const Py_ssize_t PY_SSIZE_T_MAX
+cdef extern from "stream.h":
+    void prefetch "cyconv_prefetch"(const void* memory, Py_ssize_t size) noexcept nogil
 
 from libc.string cimport memcpy, memset
 

@@ -3,7 +3,6 @@
 
 cdef extern from "stream.h":
     const size_t CYCONV_STREAM_BYTES
-    void prefetch "cyconv_prefetch"(const void* memory, Py_ssize_t size) noexcept nogil
     void stream_out "cyconv_stream_out"(void* out, void* source, size_t bytes) noexcept nogil
 
 cdef size_t BUFFERED_PLANE = 256 << 10  # bytes of the largest plane that is made in cache before it is written
