@@ -12,7 +12,8 @@ from cyconv import _backend, _window
 from cyconv import functional as F
 
 # Tiles of 5x5 (2x2 kernels) to 2x2 (5x5) outputs: whole, partial and single tiles, several blocks, groups, filters and
-# channels that do not fill a panel; strides, with phases of as many taps and of fewer, of few channels and of many.
+# channels that do not fill a panel; strides, with phases of as many taps and of fewer, of few channels and of many; one
+# axis, with kernels in one part and in several, whole and short.
 WINOGRAD = {
     "one-tile": Geometry((1, 1, 6, 6), 1, 3),
     "one-output": Geometry((2, 3, 3, 3), 2, 3),
@@ -41,6 +42,19 @@ WINOGRAD = {
     "dilations": Geometry((1, 18, 23, 37), 20, 4, 1, ((3, 0), (2, 5)), (2, 3)),
     "dilation-past-image": Geometry((2, 3, 9, 11), 5, 2, 1, (40, 3), (50, 4)),
     "dilation-and-stride": Geometry((1, 36, 19, 30), 6, (3, 2), (2, 1), (1, 2), (1, 3)),
+    "row-2": Geometry((2, 3, 4, 21), 5, (1, 2), 1, (0, 1)),
+    "row-3": Geometry((3, 20, 5, 17), 33, (1, 3), 1, (0, 1)),
+    "row-4": Geometry((1, 7, 9, 40), 10, (1, 4), 1, ((0, 0), (0, 3))),
+    "row-7": Geometry((2, 35, 17, 17), 21, (1, 7), 1, (0, 3)),
+    "row-16": Geometry((1, 3, 2, 50), 6, (1, 16), 1, (0, 9)),
+    "row-one-output": Geometry((2, 3, 1, 5), 2, (1, 5)),
+    "row-blocks": Geometry((2, 70, 3, 2300), 12, (1, 9), 1, (0, 4)),
+    "row-groups-dilation": Geometry((2, 24, 6, 40), 36, (1, 6), 1, (0, 5), (1, 3), 3),
+    "column-3": Geometry((3, 20, 8, 13), 33, (3, 1), 1, (1, 0)),
+    "column-5": Geometry((1, 9, 30, 3), 7, (5, 1), 1, ((4, 0), (0, 0))),
+    "column-7": Geometry((4, 35, 17, 17), 21, (7, 1), 1, (3, 0)),
+    "column-10": Geometry((1, 140, 61, 40), 70, (10, 1), 1, (2, 0)),
+    "column-dilation": Geometry((2, 5, 33, 40), 7, (3, 1), 1, (6, 0), (6, 1)),
 }
 
 # Lines of padded rows: rows wider and narrower than a block, several strips, passes and blocks of filters, strides
@@ -111,7 +125,7 @@ def test_winograd(geometry, dtype):
 @cases(
     "geometry",
     {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "groups", "five-asymmetric", "strides",
-                                   "stride-blocks", "dilations")},
+                                   "stride-blocks", "dilations", "row-7", "row-blocks", "column-10")},
 )
 @dtypes
 def test_winograd_same_bits(backend, geometry, dtype):

@@ -78,7 +78,8 @@ def channels_in_groups(function: str, in_channels: int, out_channels: int, group
 
 
 def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
-    """Winograd's filtering is for kernels of 2x2 to 5x5 taps in each phase of the stride, and little padding."""
+    """Winograd's filtering is for kernels of 2x2 to 5x5 taps in each phase of the stride, or along one axis, and little
+    padding."""
     if algorithm != "winograd":
         return
     pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
@@ -86,12 +87,15 @@ def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
     taps = -(-window.kernel_h // window.stride_h), -(-window.kernel_w // window.stride_w)
     steps = max(stride) <= 4 and all(1 in pair for pair in zip(stride, dilation, strict=True))
     covered = max(pads[:2]) < window.extent[0] and max(pads[2:]) < window.extent[1]
-    if not (taps[0] == taps[1] and 2 <= taps[0] <= 5 and steps and covered):
+    square = taps[0] == taps[1] and 2 <= taps[0] <= 5
+    kernel = sorted((window.kernel_h, window.kernel_w))
+    line = kernel[0] == 1 and 2 <= kernel[1] <= 16 and stride == (1, 1)
+    if not ((square or line) and steps and covered):
         raise ValueError(
             f"{function}: algorithm 'winograd' needs a kernel of 2 to 5 times the stride, rounded up, the same number "
-            f"in both directions, stride 4 or less, stride or dilation 1 and less padding than the kernel covers, got "
-            f"kernel_size {window.kernel_h}x{window.kernel_w}, stride {stride}, dilation {dilation}, padding {pads}; "
-            f"write algorithm='auto'"
+            f"in both directions, or of 1x2 to 1x16 at stride 1, stride 4 or less, stride or dilation 1 and less "
+            f"padding than the kernel covers, got kernel_size {window.kernel_h}x{window.kernel_w}, stride {stride}, "
+            f"dilation {dilation}, padding {pads}; write algorithm='auto'"
         )
 
 

@@ -27,7 +27,7 @@ cdef extern from "vectors.h":
     void cyconv_double_dots(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*, Py_ssize_t,
                             int, double*, Py_ssize_t) noexcept nogil
     ctypedef struct cyconv_kernel:
-        int height, width, stride_h, stride_w, r
+        int height, width, stride_h, stride_w, r, high, wide
     ctypedef struct cyconv_tile:
         Py_ssize_t pixel, output, y, x
         int whole
@@ -35,9 +35,9 @@ cdef extern from "vectors.h":
         Py_ssize_t H, W, stride_h, stride_w, top, left
     ctypedef struct cyconv_filter:
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
-    void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, float*,
+    void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, float*,
                                   Py_ssize_t, Py_ssize_t) noexcept nogil
-    void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, int, double*,
+    void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, double*,
                                    Py_ssize_t, Py_ssize_t) noexcept nogil
     int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
                              float*) noexcept nogil
@@ -47,9 +47,9 @@ cdef extern from "vectors.h":
                                   float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, const cyconv_kernel*, int, int, int,
                                   double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, float, int,
+    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, float, int,
                                  const cyconv_made*, float*) noexcept nogil
-    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, int, double, int,
+    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, double, int,
                                  const cyconv_made*, double*) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
@@ -151,11 +151,12 @@ cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
 
 
 cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyconv_tile* tiles, Py_ssize_t count,
-                             int m, bint gradient, floating* values, Py_ssize_t plane, Py_ssize_t panel) noexcept nogil:
+                             const cyconv_kernel* kernel, bint gradient, floating* values, Py_ssize_t plane,
+                             Py_ssize_t panel) noexcept nogil:
     if floating is float:
-        cyconv_float_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
+        cyconv_float_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, panel)
     else:
-        cyconv_double_tile_values(strip, length, tiles, count, m, gradient, values, plane, panel)
+        cyconv_double_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, panel)
 
 
 cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
@@ -177,12 +178,13 @@ cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_
                                    plane, step, packed)
 
 
-cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count, int m,
-                              floating bias, bint relu, const cyconv_made* made, floating* output) noexcept nogil:
+cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count,
+                              const cyconv_kernel* kernel, floating bias, bint relu, const cyconv_made* made,
+                              floating* output) noexcept nogil:
     if floating is float:
-        return cyconv_float_output_tiles(values, plane, tiles, count, m, bias, relu, made, output)
+        return cyconv_float_output_tiles(values, plane, tiles, count, kernel, bias, relu, made, output)
     else:
-        return cyconv_double_output_tiles(values, plane, tiles, count, m, bias, relu, made, output)
+        return cyconv_double_output_tiles(values, plane, tiles, count, kernel, bias, relu, made, output)
 
 
 cdef inline void lay_rows(const floating* plane, Py_ssize_t row_length, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y,

@@ -59,14 +59,21 @@
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
 
-typedef struct { /* as Winograd's filtering takes it: each phase of the stride is a kernel of r x r taps, or fewer */
+typedef struct { /* as Winograd's filtering takes it: phases of r x r taps or fewer; or along one axis, of r taps */
     int height, width, stride_h, stride_w, r;
+    int high, wide; /* whether tiles are, 6 pixels or 1 */
 } cyconv_kernel;
 
-/* place[i * r + j]: where in the kernel the r x r taps of a phase are, (0, 0), (0, 1), ...; -1 where it has none. */
+/* place[i * r + j]: where in the kernel the r x r taps of a phase are, (0, 0), (0, 1), ...; -1 where it has none. Along one
+   axis place[t], and phases are parts of the kernel, one after another. */
 static inline void cyconv_places(const cyconv_kernel *k, int phase, int flipped, int *place)
 {
-    for (int t = 0; t < k->r * k->r; t++) {
+    const int taps = k->height * k->width;
+    for (int t = 0; t < k->r && !(k->high && k->wide); t++) {
+        const int from = phase * k->r + t;
+        place[t] = from >= taps ? -1 : flipped ? taps - 1 - from : from;
+    }
+    for (int t = 0; t < k->r * k->r && k->high && k->wide; t++) {
         const int from = flipped ? k->r * k->r - 1 - t : t;
         const int y = from / k->r * k->stride_h + phase / k->stride_w, x = from % k->r * k->stride_w + phase % k->stride_w;
         place[t] = y < k->height && x < k->width ? y * k->width + x : -1;

@@ -1,4 +1,5 @@
-/* The transforms of Winograd's minimal filtering, F(m x m, r x r) with m + r = 7, r in 2..5: tiles of 6x6 pixels.
+/* The transforms of Winograd's minimal filtering, F(m x m, r x r) with m + r = 7, r in 2..5: tiles of 6x6 pixels; or
+   F(m, r) along one axis: tiles of 6.
 
    y = A^T [(G g) * (B^T d)] in each direction (Winograd, 1980; Lavin and Gray, 2016), made from the points
    0, +-P, +-Q, infinity by the Toom-Cook construction. P = 5/8 and Q = 3/2 keep the matrices small: the
@@ -126,17 +127,55 @@ CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, c
     }
 }
 
-/* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients. Tile t's first
-   pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
-   whole vector. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
-static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count, int m,
-                               int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
+/* Pixel first[0] + offset and the same of the next tiles, LANES of them. */
+CYCONV_INLINE PANEL(vector) PANEL(tile_pixels)(const REAL *const *first, ptrdiff_t offset)
 {
-    if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, panel); /* for any m */
-    else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
-    else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, panel);
-    else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, panel);
-    else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, panel);
+    if (first[LANES - 1] - first[0] == LANES - 1) return *(const PANEL(memory) *)(first[0] + offset); /* one row */
+    REAL pixels[LANES];
+    for (int l = 0; l < LANES; l++) pixels[l] = first[l][offset];
+    return *(const PANEL(memory) *)pixels;
+}
+
+/* transform_tiles along one axis. */
+CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
+                                         const int m, const int gradient, const int wide, REAL *values, ptrdiff_t plane,
+                                         ptrdiff_t panel)
+{
+    for (ptrdiff_t t = 0; t < count; t += LANES) {
+        PANEL(vector) v[8], out[6];
+        const REAL *first[LANES];
+        memset(v, 0, sizeof v);
+        for (int l = 0; l < LANES; l++) first[l] = strip + tiles[t + l].pixel;
+        if (wide) PANEL(gather)(first, 0, v);
+        else
+            for (int i = 0; i < (gradient ? m : 6); i++) v[i] = PANEL(tile_pixels)(first, i * length);
+        if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
+        else WINOGRAD_INPUT(PANEL(vector), v, out);
+        REAL *target = values + t / (3 * LANES) * panel + t % (3 * LANES);
+        for (int i = 0; i < 6; i++) *(PANEL(memory) *)(target + i * plane) = out[i];
+    }
+}
+
+/* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6].
+   Tile t's first pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
+   whole vector. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
+static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
+                               const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
+{
+    const int m = 7 - kernel->r;
+    if (kernel->high && kernel->wide) {
+        if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, panel); /* for any m */
+        else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
+        else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, panel);
+        else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, panel);
+        else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, panel);
+    } else if (kernel->wide) {
+        if (!gradient) PANEL(transform_runs)(strip, length, tiles, count, 0, 0, 1, values, plane, panel);
+        else PANEL(transform_runs)(strip, length, tiles, count, m, 1, 1, values, plane, panel);
+    } else {
+        if (!gradient) PANEL(transform_runs)(strip, length, tiles, count, 0, 0, 0, values, plane, panel);
+        else PANEL(transform_runs)(strip, length, tiles, count, m, 1, 0, values, plane, panel);
+    }
 }
 
 /* G g G^T of one channel: tap (i, j) of ROWS filters is at tap[place[i * r + j] * ROWS], or 0 where place is negative. */
@@ -157,7 +196,18 @@ CYCONV_INLINE void PANEL(weight_values)(const REAL *tap, const int *place, REAL 
     }
 }
 
-/* ROWS filters of `channels` channels: values[36][plane], a row of ROWS for each channel; and again, `step` elements on,
+/* G g along one axis, of the r taps at place[t]. */
+static void PANEL(run_weights)(const REAL *tap, const int *place, REAL *values, ptrdiff_t plane, int r)
+{
+    PANEL(filters) g[5], u[6];
+    memset(g, 0, sizeof g);
+    for (int i = 0; i < r; i++)
+        if (place[i] >= 0) memcpy(&g[i], tap + place[i] * ROWS, sizeof g[i]);
+    WINOGRAD_WEIGHT(PANEL(filters), g, u, r);
+    for (int i = 0; i < 6; i++) memcpy(values + i * plane, &u[i], sizeof u[i]);
+}
+
+/* ROWS filters of `channels` channels: values[36 or 6][plane], a row of ROWS for each channel; and again, `step` elements on,
    for each of the phases first..past. Tap p of filter f and channel c is weight[f * weight_out + c * weight_in + p].
    packed: height * width * ROWS * WINOGRAD_CHANNELS elements. */
 static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdiff_t weight_in, int filters,
@@ -175,7 +225,8 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
         cyconv_places(kernel, phase, flipped, place);
         for (ptrdiff_t c = 0; c < channels; c++) {
             const REAL *tap = packed + c * taps * ROWS;
-            if (kernel->r == 2) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 2);
+            if (!kernel->high || !kernel->wide) PANEL(run_weights)(tap, place, values + c * ROWS, plane, kernel->r);
+            else if (kernel->r == 2) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 2);
             else if (kernel->r == 3) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 3);
             else if (kernel->r == 4) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 4);
             else PANEL(weight_values)(tap, place, values + c * ROWS, plane, 5);
@@ -183,12 +234,56 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
     }
 }
 
+/* Row i of the outputs of `count` tiles, at most LANES: m pixels, pixel j of every tile in y[j] of `width` vectors. */
+CYCONV_INLINE void PANEL(store_outputs)(PANEL(vector) *y, const cyconv_tile *tiles, int count, int i, const int m,
+                                        const int width, const cyconv_made *made, REAL *output)
+{
+    const ptrdiff_t H = made->H, W = made->W, step_h = made->stride_h, step_w = made->stride_w;
+    /* shuffled, a tile's pixels are neighbours, and tiles in order */
+    for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
+    if (width > 1) PANEL(shuffle)(y, width);
+    if (width > 2) PANEL(shuffle)(y, width);
+    if (width > 4) PANEL(shuffle)(y, width);
+    const REAL *pixels = (const REAL *)y;
+    if (m == width && tiles->whole >= LANES) { /* one row of whole tiles */
+        if (tiles->y + i < H)
+            for (int j = 0; j < m; j++) *(PANEL(memory) *)(output + tiles->output + i * W + j * LANES) = y[j];
+        return;
+    }
+    for (int l = 0; l < count; l++, pixels += width) {
+        const ptrdiff_t h = tiles[l].y + made->top + i * step_h, w = tiles[l].x + made->left;
+        if (h < 0 || h >= H) continue;
+        REAL *row = output + tiles[l].output + (made->top + i * step_h) * W + made->left;
+        if (w < 0 || w + (m - 1) * step_w >= W)
+            for (int j = w < 0; j < m && w + j * step_w < W; j++) row[j * step_w] = pixels[j];
+        else if (step_w == 1) memcpy(row, pixels, m * sizeof(REAL));
+        else
+            for (int j = 0; j < m; j++) row[j * step_w] = pixels[j];
+    }
+}
+
+/* y[m] := max(0, y + bias), or without relu y + bias; check stays 0 where all are finite: 0 * NaN and 0 * infinity are NaN. */
+CYCONV_INLINE void PANEL(finish_outputs)(PANEL(vector) *y, const int m, REAL bias, const int relu, PANEL(vector) *check)
+{
+    for (int j = 0; j < m; j++) {
+        y[j] += bias;
+        *check += 0 * y[j];
+        if (relu) y[j] = PANEL(rectified)(y[j]);
+    }
+}
+
+CYCONV_INLINE int PANEL(all_zero)(PANEL(vector) check)
+{
+    REAL rest = 0;
+    for (int l = 0; l < LANES; l++) rest += ((REAL *)&check)[l];
+    return rest == 0;
+}
+
 CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
                                       const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
 {
-    const ptrdiff_t H = made.H, W = made.W, step_h = made.stride_h, step_w = made.stride_w;
     const int width = m > 4 ? 8 : m > 2 ? 4 : 2; /* of a tile's row, once shuffled */
-    PANEL(vector) check;                         /* 0 * NaN and 0 * infinity are NaN */
+    PANEL(vector) check;
     memset(&check, 0, sizeof check);
     for (ptrdiff_t t = 0; t < count; t += LANES) {
         PANEL(vector) half[5][6], v[6], y[8];
@@ -197,47 +292,51 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
             WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
             for (int i = 0; i < m; i++) half[i][j] = y[i];
         }
-        const int tiles_here = (int)(count - t < LANES ? count - t : LANES);
         for (int i = 0; i < m; i++) {
             WINOGRAD_OUTPUT(PANEL(vector), half[i], y, m);
-            for (int j = 0; j < m; j++) {
-                y[j] += bias;
-                check += 0 * y[j];
-                if (relu) y[j] = PANEL(rectified)(y[j]);
-            }
-            /* y[j] holds pixel j of every tile: shuffled, a tile's pixels are neighbours, and tiles in order */
-            for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
-            PANEL(shuffle)(y, width);
-            if (width > 2) PANEL(shuffle)(y, width);
-            if (width > 4) PANEL(shuffle)(y, width);
-            const REAL *pixels = (const REAL *)y;
-            if (m == width && tiles[t].whole >= LANES) { /* one row of whole tiles */
-                if (tiles[t].y + i < H)
-                    for (int j = 0; j < m; j++) *(PANEL(memory) *)(output + tiles[t].output + i * W + j * LANES) = y[j];
-                continue;
-            }
-            for (int l = 0; l < tiles_here; l++, pixels += width) {
-                const ptrdiff_t h = tiles[t + l].y + made.top + i * step_h, w = tiles[t + l].x + made.left;
-                if (h < 0 || h >= H) continue;
-                REAL *row = output + tiles[t + l].output + (made.top + i * step_h) * W + made.left;
-                if (w < 0 || w + (m - 1) * step_w >= W)
-                    for (int j = w < 0; j < m && w + j * step_w < W; j++) row[j * step_w] = pixels[j];
-                else if (step_w == 1) memcpy(row, pixels, m * sizeof(REAL));
-                else
-                    for (int j = 0; j < m; j++) row[j * step_w] = pixels[j];
-            }
+            PANEL(finish_outputs)(y, m, bias, relu, &check);
+            PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), i, m, width, &made, output);
         }
     }
-    REAL rest = 0;
-    for (int l = 0; l < LANES; l++) rest += ((REAL *)&check)[l];
-    return rest == 0;
+    return PANEL(all_zero)(check);
+}
+
+/* The same along one axis. */
+CYCONV_INLINE int PANEL(inverse_runs)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
+                                      const int m, REAL bias, const int relu, const int wide, const cyconv_made made,
+                                      REAL *output)
+{
+    PANEL(vector) check;
+    memset(&check, 0, sizeof check);
+    for (ptrdiff_t t = 0; t < count; t += LANES) {
+        const int here = (int)(count - t < LANES ? count - t : LANES);
+        PANEL(vector) v[6], y[8];
+        for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
+        WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
+        PANEL(finish_outputs)(y, m, bias, relu, &check);
+        if (wide) PANEL(store_outputs)(y, tiles + t, here, 0, m, m > 4 ? 8 : m > 2 ? 4 : 2, &made, output);
+        else
+            for (int i = 0; i < m; i++) PANEL(store_outputs)(y + i, tiles + t, here, i, 1, 1, &made, output);
+    }
+    return PANEL(all_zero)(check);
 }
 
 /* `count` tiles of one output channel, or of one of its phases: A^T v A + bias (with relu max(0, that)) into the pixels
-   that exist. values[36][plane] are readable to a whole vector. Returns whether every value is finite. */
-static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count, int m,
-                               REAL bias, int relu, const cyconv_made *made, REAL *output)
+   that exist. values[36 or 6][plane] are readable to a whole vector. Returns whether every value is finite. */
+static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
+                               const cyconv_kernel *kernel, REAL bias, int relu, const cyconv_made *made, REAL *output)
 {
+    const int m = 7 - kernel->r;
+    if (!kernel->high)
+        return m == 2   ? PANEL(inverse_runs)(values, plane, tiles, count, 2, bias, relu, 1, *made, output)
+               : m == 3 ? PANEL(inverse_runs)(values, plane, tiles, count, 3, bias, relu, 1, *made, output)
+               : m == 4 ? PANEL(inverse_runs)(values, plane, tiles, count, 4, bias, relu, 1, *made, output)
+                        : PANEL(inverse_runs)(values, plane, tiles, count, 5, bias, relu, 1, *made, output);
+    if (!kernel->wide)
+        return m == 2   ? PANEL(inverse_runs)(values, plane, tiles, count, 2, bias, relu, 0, *made, output)
+               : m == 3 ? PANEL(inverse_runs)(values, plane, tiles, count, 3, bias, relu, 0, *made, output)
+               : m == 4 ? PANEL(inverse_runs)(values, plane, tiles, count, 4, bias, relu, 0, *made, output)
+                        : PANEL(inverse_runs)(values, plane, tiles, count, 5, bias, relu, 0, *made, output);
     return m == 2   ? PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, *made, output)
            : m == 3 ? PANEL(inverse_tiles)(values, plane, tiles, count, 3, bias, relu, *made, output)
            : m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, *made, output)
@@ -259,27 +358,31 @@ CYCONV_INLINE void PANEL(inverse_taps)(const REAL *sums, ptrdiff_t plane, PANEL(
     }
 }
 
-/* The gradient of one filter, G^T u G: sums[36][plane] of channels first..past (readable to a whole vector) to
+/* The gradient of one filter, G^T u G: sums[36 or 6][plane] of channels first..past (readable to a whole vector) to
    grad_weight[channel][height][width]. There are `channels` of each phase, one phase after another. Returns whether
    every value is finite. */
 static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t first, ptrdiff_t past, ptrdiff_t channels,
                            const cyconv_kernel *kernel, REAL *grad_weight)
 {
-    const int r = kernel->r;
+    const int r = kernel->r, both = kernel->high && kernel->wide;
     int phase = (int)(first / channels), place[25];
     ptrdiff_t c = first % channels;
     cyconv_places(kernel, phase, 0, place);
     REAL check = 0; /* 0 * NaN and 0 * infinity are NaN */
     for (; first < past; first += LANES, sums += LANES) {
         PANEL(vector) taps[25];
-        if (r == 2) PANEL(inverse_taps)(sums, plane, taps, 2);
+        if (!both) {
+            PANEL(vector) u[6];
+            for (int i = 0; i < 6; i++) u[i] = *(const PANEL(memory) *)(sums + i * plane);
+            WINOGRAD_TAPS(PANEL(vector), u, taps, r);
+        } else if (r == 2) PANEL(inverse_taps)(sums, plane, taps, 2);
         else if (r == 3) PANEL(inverse_taps)(sums, plane, taps, 3);
         else if (r == 4) PANEL(inverse_taps)(sums, plane, taps, 4);
         else PANEL(inverse_taps)(sums, plane, taps, 5);
         for (ptrdiff_t l = 0; l < LANES && first + l < past; l++, c++) {
             if (c == channels) cyconv_places(kernel, ++phase, 0, place), c = 0;
             REAL *gradient = grad_weight + c * kernel->height * kernel->width;
-            for (int t = 0; t < r * r; t++) {
+            for (int t = 0; t < (both ? r * r : r); t++) {
                 if (place[t] < 0) continue;
                 gradient[place[t]] = ((const REAL *)&taps[t])[l];
                 check += 0 * gradient[place[t]];

@@ -11,6 +11,9 @@
 # All channels of one phase precede those of the next. A phase of fewer than r taps has a zero for the last, and with it
 # for one of the six values in that direction: those products are left out (forward, of phases of many channels).
 #
+# A kernel of one row or one column is filtered along that axis: 6 products per tile of 6 pixels. Its parts of r taps are
+# phases of every channel too, whose pixels begin r later, one after another.
+#
 # With a dilation d each image is d*d images, of every d-th pixel: their outputs lie d apart.
 #
 # For a block of tiles: transform the pixels, a task for each channel; then, a task for each panel of filters,
@@ -19,7 +22,6 @@
 # filters, several times as large as the weights, are never held. Each sum over channels is one product, in one
 # order, whatever the blocks: same bits.
 
-cdef Py_ssize_t TILE_VALUES = 36
 cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # transformed pixels of one block of tiles
 cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
 cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
@@ -30,6 +32,7 @@ cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
 cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
 cdef Py_ssize_t WINOGRAD_TASKS = 8     # at least, of a block of tiles
 cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
+cdef Py_ssize_t MOST_TAPS = 16         # along one axis
 
 
 cdef struct Winograd:
@@ -45,7 +48,9 @@ cdef struct Winograd:
     Py_ssize_t pad_top, pad_left
     cyconv_kernel kernel
     int phases, phases_out               # of each channel that is read, and that is made
-    int m                                # outputs of a tile, along a side: m + kernel.r = 7
+    int values                           # of a tile: 36, or 6 along one axis
+    int m_h, m_w                         # outputs of a tile, along a side: m + kernel.r = 7, or 1
+    int edge_h                           # rows that it reads below them
     Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
     bint flipped
     Py_ssize_t tile_rows, tile_columns   # of one image
@@ -61,16 +66,35 @@ cdef struct Runs:
 
 
 cdef inline Py_ssize_t apart(Py_ssize_t size) noexcept nogil:
-    # Distance between 36 planes of `size`: off the powers of two, at which they would share cache lines.
+    # Distance between the planes of the values, of `size`: off the powers of two, at which they would share cache lines.
     return round_up(size, 16) + 16
 
 
 cdef bint winograd_applies(const Conv* conv) noexcept nogil:
     cdef const Window* w = &conv.window
-    return (ceil_div(w.kernel_h, w.stride_h) == ceil_div(w.kernel_w, w.stride_w)
-            and 2 <= ceil_div(w.kernel_h, w.stride_h) <= 5 and max(w.stride_h, w.stride_w) <= MOST_STRIDE
+    cdef Py_ssize_t taps = ceil_div(w.kernel_h, w.stride_h)
+    return ((taps == ceil_div(w.kernel_w, w.stride_w) and 2 <= taps <= 5 or along_one_axis(w))
+            and max(w.stride_h, w.stride_w) <= MOST_STRIDE
             and min(w.stride_h, w.dilation_h) == 1 and min(w.stride_w, w.dilation_w) == 1
             and w.pad_top <= w.dilation_h * (w.kernel_h - 1) and w.pad_left <= w.dilation_w * (w.kernel_w - 1))
+
+
+cdef inline bint along_one_axis(const Window* w) noexcept nogil:
+    return (min(w.kernel_h, w.kernel_w) == 1 and 2 <= max(w.kernel_h, w.kernel_w) <= MOST_TAPS
+            and max(w.stride_h, w.stride_w) == 1)
+
+
+cdef int axis_taps(int taps) noexcept nogil:
+    """The r whose parts of a kernel take the fewest products for an output; the last value of a short part is 0."""
+    cdef int r, best = 2
+    for r in range(3, 6):
+        if axis_products(taps, r) < axis_products(taps, best):
+            best = r
+    return best
+
+
+cdef inline double axis_products(int taps, int r) noexcept nogil:
+    return (6.0 * ceil_div(taps, r) - (taps % r != 0)) / (7 - r)
 
 
 cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
@@ -85,12 +109,12 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcep
 
 cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
     # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide.
-    return s.m * columns + 8 - s.m
+    return s.m_w * columns + 8 - s.m_w
 
 
 cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
-    # The rows of the images in a block, each with the 6 - m rows that its last tiles reach into.
-    return (s.rows * s.m + ceil_div(s.rows + s.tile_rows, s.tile_rows) * (6 - s.m)) * strip_length(s, s.columns)
+    # The rows of the images in a block, each with those that its last tiles reach into.
+    return (s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns)
 
 
 cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
@@ -106,24 +130,32 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.dilation_h, s.dilation_w = w.dilation_h, w.dilation_w
     s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
     s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
-    s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
-    s.m = 7 - s.kernel.r
+    s.kernel.high, s.kernel.wide = w.kernel_h > 1, w.kernel_w > 1
+    s.values = 36 if s.kernel.high and s.kernel.wide else 6
     s.phases = s.phases_out = 1
+    if s.values == 36:
+        s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
+    else:
+        s.kernel.r = axis_taps(<int>taps)
+        s.phases = <int>ceil_div(taps, s.kernel.r)
+    s.m_h = 7 - s.kernel.r if s.kernel.high else 1
+    s.m_w = 7 - s.kernel.r if s.kernel.wide else 1
+    s.edge_h = s.kernel.r - 1 if s.kernel.high else 0
     s.reach_h = min(conv.H_out, ceil_div(conv.H_in + w.pad_top, w.stride_h))
     s.reach_w = min(conv.W_out, ceil_div(conv.W_in + w.pad_left, w.stride_w))
     if backward:
         s.phases_out = s.kernel.stride_h * s.kernel.stride_w
-        s.C, s.H, s.W, s.M = conv.M, conv.H_out, conv.W_out, conv.C
+        s.C, s.H, s.W, s.M = conv.M * s.phases, conv.H_out, conv.W_out, conv.C
         s.read_h, s.read_w = s.reach_h, s.reach_w
         s.made.H, s.made.W = conv.H_in, conv.W_in
         # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
         s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
-        s.pad_top = w.dilation_h * (s.kernel.r - 1) - w.pad_top // w.stride_h
-        s.pad_left = w.dilation_w * (s.kernel.r - 1) - w.pad_left // w.stride_w
+        s.pad_top = w.dilation_h * (ceil_div(w.kernel_h, w.stride_h) - 1) - w.pad_top // w.stride_h
+        s.pad_left = w.dilation_w * (ceil_div(w.kernel_w, w.stride_w) - 1) - w.pad_left // w.stride_w
         s.image_stride, s.output_stride = conv.C_out * conv.L, conv.C_in * conv.H_in * conv.W_in
         s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
     else:
-        s.phases = s.kernel.stride_h * s.kernel.stride_w
+        s.phases *= s.kernel.stride_h * s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
         # not what a stride leaves at the bottom and at the right: it would round what it has no part in
         s.read_h = min(s.H, (conv.H_out - 1) * w.stride_h + w.dilation_h * (w.kernel_h - 1) + 1 - w.pad_top)
@@ -138,15 +170,15 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.N = conv.N * s.parts_h * s.parts_w
     s.H_out = ceil_div(s.made.H - s.made.top, s.made.stride_h)
     s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
-    s.tile_rows = ceil_div(s.H_out, s.m)
-    s.tile_columns = ceil_div(s.W_out, s.m)
-    block_of_tiles(&s, min(PIXEL_BYTES // (TILE_VALUES * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
+    s.tile_rows = ceil_div(s.H_out, s.m_h)
+    s.tile_columns = ceil_div(s.W_out, s.m_w)
+    block_of_tiles(&s, min(PIXEL_BYTES // (s.values * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
     s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
-    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (TILE_VALUES * s.C * ROWS * itemsize)))
+    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.values * s.C * ROWS * itemsize)))
     s.span = SPAN_BYTES // itemsize
-    s.pixels = TILE_VALUES * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
-    s.weights = s.group * TILE_VALUES * apart(s.C * ROWS)
-    s.scratch = max(strip_size(&s), TILE_VALUES * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
+    s.pixels = s.values * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
+    s.weights = s.group * s.values * apart(s.C * ROWS)
+    s.scratch = max(strip_size(&s), s.values * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
     s.scratch = round_up(s.scratch, 64)
     return s
 
@@ -211,16 +243,16 @@ cdef inline Py_ssize_t parts_of(const Winograd* s, Py_ssize_t panels, Py_ssize_t
 cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
                     cyconv_tile* tiles) noexcept nogil:
     """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
-    cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m
-    cdef Py_ssize_t whole = min(columns, s.W_out // s.m - column) if s.made.stride_h * s.made.stride_w == 1 else 0
+    cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m_h
+    cdef Py_ssize_t whole = min(columns, s.W_out // s.m_w - column) if s.made.stride_h * s.made.stride_w == 1 else 0
     for i in range(rows):
         n = (row + i) // s.tile_rows
-        y = (row + i) % s.tile_rows * s.m
+        y = (row + i) % s.tile_rows * s.m_h
         a, b = n // s.parts_w % s.parts_h, n % s.parts_w
-        strip_row += s.m if y > 0 or i == 0 else 6  # between images, the rows that tiles reach into
+        strip_row += s.m_h if y > 0 or i == 0 else s.m_h + s.edge_h  # between images, the rows that tiles reach into
         for j in range(columns):
-            tiles.pixel = strip_row * length + j * s.m
-            tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m * s.made.stride_w + b
+            tiles.pixel = strip_row * length + j * s.m_w
+            tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m_w * s.made.stride_w + b
             tiles.output = n // (s.parts_h * s.parts_w) * s.output_stride + tiles.y * s.made.W + tiles.x
             tiles.whole = <int>max(0, whole - j)
             tiles += 1
@@ -241,7 +273,11 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         W, H_read, W_read, plane, stride = s.made.W, s.reach_h, s.reach_w, s.made.H * s.made.W, s.output_stride
     else:
         n = s.C // s.phases
-        top, left = c // n // s.kernel.stride_w - s.pad_top, c // n % s.kernel.stride_w - s.pad_left
+        top, left = c // n // s.kernel.stride_w, c // n % s.kernel.stride_w
+        if s.values == 6:  # a part of the kernel
+            top = c // n * s.kernel.r * s.dilation_h if s.kernel.high else 0
+            left = c // n * s.kernel.r * s.dilation_w if s.kernel.wide else 0
+        top, left = top - s.pad_top, left - s.pad_left
         c %= n
         if not s.flipped:
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
@@ -250,10 +286,10 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
         count = min(rows - done, s.tile_rows - first)
-        lines = count * s.m + 6 - s.m
+        lines = count * s.m_h + s.edge_h
         memset(strip, 0, lines * length * sizeof(floating))
-        y = first * s.m * step_h + n // s.parts_w % s.parts_h + top
-        x = column * s.m * step_w + n % s.parts_w + left
+        y = first * s.m_h * step_h + n // s.parts_w % s.parts_h + top
+        x = column * s.m_w * step_w + n % s.parts_w + left
         lay_rows(images + n // (s.parts_h * s.parts_w) * stride, W, H_read, W_read, y, step_h, x, step_w, lines, length,
                  strip)
         strip += lines * length
@@ -263,11 +299,11 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
 cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
                           Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* pixels,
                           floating* strip) noexcept nogil:
-    """pixels[36, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
+    """pixels[value, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), count = rows * columns
     lay_strip(s, False, images, c, row, rows, column, columns, strip)
-    tile_values(strip, strip_length(s, columns), tiles, count, s.m, False, pixels + c * width,
+    tile_values(strip, strip_length(s, columns), tiles, count, &s.kernel, False, pixels + c * width,
                 apart(s.C * round_up(count, width)), s.C * width)
     restore_denormals(control)
 
@@ -277,7 +313,7 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
                            const floating* bias, bint relu, floating* outputs, floating* workspace) noexcept nogil:
     """Filters m.. at one part of the tiles, phase by phase; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
-    cdef floating* products = workspace + s.weights  # [36, filter, span]
+    cdef floating* products = workspace + s.weights  # [value, filter, span]
     cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m), plane = s.made.H * s.made.W
     cdef Py_ssize_t spans = ceil_div(count, s.span), panels = ceil_div(filters, ROWS)
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), i, f, first, past
@@ -292,14 +328,14 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
             winograd_products(s, phase, panels, first, past, round_up(count, 3 * lanes), pixels, workspace, products)
             for f in range(filters):
                 finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first,
-                                       s.m, bias[m + f] if bias != NULL else 0, relu, &made, outputs + (m + f) * plane)
+                                       &s.kernel, bias[m + f] if bias != NULL else 0, relu, &made, outputs + (m + f) * plane)
     restore_denormals(control)
     return not finite
 
 
 cdef void winograd_weights(const Winograd* s, int phase, const floating* weight, Py_ssize_t filters, floating* weights,
                            floating* packed) noexcept nogil:
-    """weights[panel, 36, c, ROWS] = G g G^T, of all phases that are read, or of the one that is made."""
+    """weights[panel, value, c, ROWS] = G g G^T, of all phases that are read, or of the one that is made."""
     cdef Py_ssize_t channels = s.C // s.phases, plane = apart(s.C * ROWS), p, c
     for p in range(ceil_div(filters, ROWS)):
         c = 0
@@ -308,18 +344,18 @@ cdef void winograd_weights(const Winograd* s, int phase, const floating* weight,
                          <int>min(ROWS, filters - p * ROWS), min(WINOGRAD_CHANNELS, channels - c), &s.kernel,
                          phase, phase + s.phases, s.flipped, weights + c * ROWS, plane, channels * ROWS, packed)
             c += WINOGRAD_CHANNELS
-        weights += TILE_VALUES * plane
+        weights += s.values * plane
 
 
 cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t past,
                             Py_ssize_t padded, const floating* pixels, const floating* weights,
                             floating* products) noexcept nogil:
-    """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for the 36 values v."""
+    """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for every value v."""
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, c, run, stop
     cdef const floating* panel
     cdef const floating* factors
     cdef Runs r
-    for v in range(TILE_VALUES):
+    for v in range(s.values):
         r = runs(s, phase, v)
         if r.count == 0:
             memset(products, 0, panels * ROWS * s.span * sizeof(floating))
@@ -330,7 +366,7 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
             for run in range(r.count):
                 c, stop = run * r.step, run * r.step + r.length
                 while c < stop:
-                    panel_rows(factors + c * ROWS, TILE_VALUES * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
+                    panel_rows(factors + c * ROWS, s.values * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
                                min(CHAIN, stop - c), products + t - first, s.span, c > 0,
                                <int>min(3, ceil_div(past - t, lanes)))
                     c += CHAIN
@@ -342,9 +378,14 @@ cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil
     cdef Runs r
     cdef Py_ssize_t channels, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
     r.count, r.length, r.step = 1, s.C, s.C
+    channels = s.C // s.phases
+    if s.values == 6:
+        if v == 5 and s.kernel.height * s.kernel.width < s.phases * s.kernel.r:
+            r.length = s.C - channels
+            r.count = r.length > 0
+        return r
     if s.phases * s.phases_out == 1:
         return r
-    channels = s.C // s.phases
     # the phases of r taps, not r - 1; value 5 is the last tap, value 0 in reverse order
     full_h, full_w = s.kernel.height - (s.kernel.r - 1) * rows, s.kernel.width - (s.kernel.r - 1) * columns
     if s.flipped:

@@ -17,14 +17,15 @@ cdef struct WinogradWeight:
 
 cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize) noexcept nogil:
     cdef WinogradWeight s
-    cdef Py_ssize_t lanes = lanes_of(itemsize), padded
+    cdef Py_ssize_t lanes = lanes_of(itemsize), padded, values
     s.tiles = winograd_sizes(conv, False, itemsize)
     s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
-    s.filters = even_block(conv.M, max(1, SUM_BYTES // (TILE_VALUES * itemsize * round_up(s.channels, lanes))), ROWS)
-    block_of_tiles(&s.tiles, VALUE_BYTES // (TILE_VALUES * itemsize * (s.channels + s.filters)) // lanes * lanes, lanes)
+    values = s.tiles.values
+    s.filters = even_block(conv.M, max(1, SUM_BYTES // (values * itemsize * round_up(s.channels, lanes))), ROWS)
+    block_of_tiles(&s.tiles, VALUE_BYTES // (values * itemsize * (s.channels + s.filters)) // lanes * lanes, lanes)
     padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
-    s.values = TILE_VALUES * (apart(s.channels * padded) + apart(s.filters * padded))
-    s.sums = TILE_VALUES * apart(s.filters * round_up(s.channels, lanes))
+    s.values = values * (apart(s.channels * padded) + apart(s.filters * padded))
+    s.sums = values * apart(s.filters * round_up(s.channels, lanes))
     s.scratch = round_up(max(gemm_scratch(itemsize), strip_size(&s.tiles)), 64)
     return s
 
@@ -82,8 +83,8 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             for t in prange(channels + filters, num_threads=threads, schedule="dynamic"):
                 winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
-            for t in prange(TILE_VALUES, num_threads=threads, schedule="dynamic"):
-                winograd_weight_product(t, filters, channels, rows * columns, padded, row > 0 or column > 0, workspace,
+            for t in prange(w.values, num_threads=threads, schedule="dynamic"):
+                winograd_weight_product(w.values, t, filters, channels, rows * columns, padded, row > 0 or column > 0, workspace,
                                         sums + t * apart(filters * row_length), row_length,
                                         scratch + threadid() * s.scratch)
             column += columns
@@ -105,19 +106,19 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t f
     cdef Py_ssize_t plane = apart((filters if gradient else channels) * padded)
     if gradient:
         task -= channels
-        values += TILE_VALUES * apart(channels * padded)
+        values += w.values * apart(channels * padded)
     lay_strip(w, gradient, grad_output if gradient else input, task if gradient else first + task, row, rows, column,
               columns, strip)
-    tile_values(strip, strip_length(w, columns), tiles, rows * columns, w.m, gradient, values + task * padded, plane, width)
+    tile_values(strip, strip_length(w, columns), tiles, rows * columns, &w.kernel, gradient, values + task * padded, plane, width)
     restore_denormals(control)
 
 
-cdef void winograd_weight_product(Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels, Py_ssize_t tiles,
+cdef void winograd_weight_product(Py_ssize_t values_of_tile, Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels, Py_ssize_t tiles,
                                   Py_ssize_t padded, bint accumulate, const floating* values, floating* sums,
                                   Py_ssize_t row_length, floating* scratch) noexcept nogil:
     """Sums of value v: (filters, channels) := or += (filters, tiles) . (channels, tiles)^T."""
     cdef uint64_t control = flush_denormals()
     gemm(False, True, filters, channels, tiles,
-         values + TILE_VALUES * apart(channels * padded) + v * apart(filters * padded), padded,
+         values + values_of_tile * apart(channels * padded) + v * apart(filters * padded), padded,
          values + v * apart(channels * padded), padded, accumulate, sums, row_length, scratch)
     restore_denormals(control)
