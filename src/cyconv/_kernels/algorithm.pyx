@@ -57,11 +57,12 @@ cdef double COLUMN = 2       # to make and pack one element of the columns
 cdef double ADD = 6          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
-cdef double CLOSE = 3        # to add up a vector of sums
+cdef double DOT = 1.3        # a product of two lines
+cdef double CLOSE = 6        # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double APART = 60       # the same, element by element
 cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or outputs
-cdef double RUN_TRANSFORM = 100  # the same along one axis
+cdef double RUN_TRANSFORM = 150  # the same along one axis
 cdef double WEIGHT = 76      # to transform the 3x3 weights of one filter and channel
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
 cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
@@ -99,7 +100,7 @@ cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     """Products of vectors, and the closing of their sums; the laying of pixels and, for every block of channels, gradients."""
     cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
     cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = round_up(conv.M, ROWS)
-    return strips * (M * conv.K * (<double>s.positions / lanes_of(itemsize) + CLOSE)
+    return strips * (M * conv.K * (DOT * s.positions / lanes_of(itemsize) + CLOSE)
                      + conv.C * s.channel * line_element(&s.strip) + s.blocks * M * s.positions * LINE)
 
 

@@ -5,7 +5,7 @@
    0, +-P, +-Q, infinity by the Toom-Cook construction. P = 5/8 and Q = 3/2 keep the matrices small: the
    largest error in float32 is a third of that of the usual +-1, +-2. The pairs +-p share their even and odd
    halves. Loops run along tiles, LANES at a time, of whatever rows and images. Included once for each type, after
-   panel.h. */
+   panel.h and depthwise.h. */
 
 typedef REAL PANEL(filters) VECTOR_OF(ROWS);
 #if LANES > 8
@@ -127,15 +127,6 @@ CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, c
     }
 }
 
-/* Pixel first[0] + offset and the same of the next tiles, LANES of them. */
-CYCONV_INLINE PANEL(vector) PANEL(tile_pixels)(const REAL *const *first, ptrdiff_t offset)
-{
-    if (first[LANES - 1] - first[0] == LANES - 1) return *(const PANEL(memory) *)(first[0] + offset); /* one row */
-    REAL pixels[LANES];
-    for (int l = 0; l < LANES; l++) pixels[l] = first[l][offset];
-    return *(const PANEL(memory) *)pixels;
-}
-
 /* transform_tiles along one axis. */
 CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
                                          const int m, const int gradient, const int wide, REAL *values, ptrdiff_t plane,
@@ -145,10 +136,10 @@ CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, co
         PANEL(vector) v[8], out[6];
         const REAL *first[LANES];
         memset(v, 0, sizeof v);
-        for (int l = 0; l < LANES; l++) first[l] = strip + tiles[t + l].pixel;
+        for (int l = 0; l < LANES && wide; l++) first[l] = strip + tiles[t + l].pixel;
         if (wide) PANEL(gather)(first, 0, v);
         else
-            for (int i = 0; i < (gradient ? m : 6); i++) v[i] = PANEL(tile_pixels)(first, i * length);
+            for (int i = 0; i < (gradient ? m : 6); i++) v[i] = *(const PANEL(memory) *)(strip + i * length + t);
         if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
         else WINOGRAD_INPUT(PANEL(vector), v, out);
         REAL *target = values + t / (3 * LANES) * panel + t % (3 * LANES);
@@ -158,7 +149,7 @@ CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, co
 
 /* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6].
    Tile t's first pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
-   whole vector. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
+   whole vector. Of tiles one pixel wide, strip[i * length + t] is pixel i of tile t. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
 static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
                                const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
 {
@@ -241,7 +232,7 @@ CYCONV_INLINE void PANEL(store_outputs)(PANEL(vector) *y, const cyconv_tile *til
     const ptrdiff_t H = made->H, W = made->W, step_h = made->stride_h, step_w = made->stride_w;
     /* shuffled, a tile's pixels are neighbours, and tiles in order */
     for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
-    if (width > 1) PANEL(shuffle)(y, width);
+    PANEL(shuffle)(y, width);
     if (width > 2) PANEL(shuffle)(y, width);
     if (width > 4) PANEL(shuffle)(y, width);
     const REAL *pixels = (const REAL *)y;
@@ -301,22 +292,44 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
     return PANEL(all_zero)(check);
 }
 
-/* The same along one axis. */
-CYCONV_INLINE int PANEL(inverse_runs)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                      const int m, REAL bias, const int relu, const int wide, const cyconv_made made,
-                                      REAL *output)
+/* The same along one axis: of rows. */
+CYCONV_INLINE int PANEL(inverse_rows)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
+                                      const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
 {
     PANEL(vector) check;
     memset(&check, 0, sizeof check);
     for (ptrdiff_t t = 0; t < count; t += LANES) {
-        const int here = (int)(count - t < LANES ? count - t : LANES);
         PANEL(vector) v[6], y[8];
         for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
         WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
         PANEL(finish_outputs)(y, m, bias, relu, &check);
-        if (wide) PANEL(store_outputs)(y, tiles + t, here, 0, m, m > 4 ? 8 : m > 2 ? 4 : 2, &made, output);
-        else
-            for (int i = 0; i < m; i++) PANEL(store_outputs)(y + i, tiles + t, here, i, 1, 1, &made, output);
+        PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), 0, m, m > 4 ? 8 : m > 2 ? 4 : 2, &made,
+                             output);
+    }
+    return PANEL(all_zero)(check);
+}
+
+/* Of columns: tiles side by side make pieces of m rows. */
+CYCONV_INLINE int PANEL(inverse_columns)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
+                                         const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
+{
+    REAL rows[5][8 * LANES];
+    PANEL(vector) check;
+    memset(&check, 0, sizeof check);
+    for (ptrdiff_t first = 0; first < count; first += 8 * LANES, values += 8 * LANES, tiles += 8 * LANES) {
+        const ptrdiff_t here = count - first < 8 * LANES ? count - first : 8 * LANES;
+        for (ptrdiff_t t = 0; t < here; t += LANES) {
+            PANEL(vector) v[6], y[8];
+            for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
+            WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
+            PANEL(finish_outputs)(y, m, bias, relu, &check);
+            for (int i = 0; i < m; i++) *(PANEL(memory) *)(rows[i] + t) = y[i];
+        }
+        for (ptrdiff_t t = 0, run; t < here; t += run) {
+            run = tiles[t].whole < here - t ? tiles[t].whole : here - t;
+            for (int i = 0; i < m && tiles[t].y + i * made.stride_h < made.H; i++)
+                PANEL(copy)(output + tiles[t].output + i * made.stride_h * made.W, rows[i] + t, run);
+        }
     }
     return PANEL(all_zero)(check);
 }
@@ -328,15 +341,15 @@ static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv
 {
     const int m = 7 - kernel->r;
     if (!kernel->high)
-        return m == 2   ? PANEL(inverse_runs)(values, plane, tiles, count, 2, bias, relu, 1, *made, output)
-               : m == 3 ? PANEL(inverse_runs)(values, plane, tiles, count, 3, bias, relu, 1, *made, output)
-               : m == 4 ? PANEL(inverse_runs)(values, plane, tiles, count, 4, bias, relu, 1, *made, output)
-                        : PANEL(inverse_runs)(values, plane, tiles, count, 5, bias, relu, 1, *made, output);
+        return m == 2   ? PANEL(inverse_rows)(values, plane, tiles, count, 2, bias, relu, *made, output)
+               : m == 3 ? PANEL(inverse_rows)(values, plane, tiles, count, 3, bias, relu, *made, output)
+               : m == 4 ? PANEL(inverse_rows)(values, plane, tiles, count, 4, bias, relu, *made, output)
+                        : PANEL(inverse_rows)(values, plane, tiles, count, 5, bias, relu, *made, output);
     if (!kernel->wide)
-        return m == 2   ? PANEL(inverse_runs)(values, plane, tiles, count, 2, bias, relu, 0, *made, output)
-               : m == 3 ? PANEL(inverse_runs)(values, plane, tiles, count, 3, bias, relu, 0, *made, output)
-               : m == 4 ? PANEL(inverse_runs)(values, plane, tiles, count, 4, bias, relu, 0, *made, output)
-                        : PANEL(inverse_runs)(values, plane, tiles, count, 5, bias, relu, 0, *made, output);
+        return m == 2   ? PANEL(inverse_columns)(values, plane, tiles, count, 2, bias, relu, *made, output)
+               : m == 3 ? PANEL(inverse_columns)(values, plane, tiles, count, 3, bias, relu, *made, output)
+               : m == 4 ? PANEL(inverse_columns)(values, plane, tiles, count, 4, bias, relu, *made, output)
+                        : PANEL(inverse_columns)(values, plane, tiles, count, 5, bias, relu, *made, output);
     return m == 2   ? PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, *made, output)
            : m == 3 ? PANEL(inverse_tiles)(values, plane, tiles, count, 3, bias, relu, *made, output)
            : m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, *made, output)

@@ -101,6 +101,8 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcep
     """Rows and columns of a block of about `most` tiles: whole rows of tiles, or a part of one."""
     most = max(lanes, most)
     s.columns = min(s.tile_columns, most, MOST_COLUMNS)
+    if s.columns < s.tile_columns:  # equal parts
+        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), 3 * lanes))
     s.rows = 1
     if s.columns == s.tile_columns:
         s.rows = max(1, min(s.N * s.tile_rows, most // s.columns))
@@ -108,12 +110,16 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcep
 
 
 cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
-    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide.
+    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide; of tiles one pixel wide, all in a row.
+    if not s.kernel.wide:
+        return round_up(s.rows * s.columns, 16) + 16
     return s.m_w * columns + 8 - s.m_w
 
 
 cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
     # The rows of the images in a block, each with those that its last tiles reach into.
+    if not s.kernel.wide:
+        return 6 * strip_length(s, s.columns)
     return (s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns)
 
 
@@ -127,7 +133,8 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     cdef const Window* w = &conv.window
     cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize)
     memset(&s, 0, sizeof(Winograd))
-    s.dilation_h, s.dilation_w = w.dilation_h, w.dilation_w
+    s.dilation_h = w.dilation_h if w.kernel_h > 1 else 1
+    s.dilation_w = w.dilation_w if w.kernel_w > 1 else 1
     s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
     s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
     s.kernel.high, s.kernel.wide = w.kernel_h > 1, w.kernel_w > 1
@@ -244,7 +251,9 @@ cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize
                     cyconv_tile* tiles) noexcept nogil:
     """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
     cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m_h
-    cdef Py_ssize_t whole = min(columns, s.W_out // s.m_w - column) if s.made.stride_h * s.made.stride_w == 1 else 0
+    cdef Py_ssize_t whole = min(columns, s.W_out // s.m_w - column)
+    if s.kernel.wide and s.made.stride_h * s.made.stride_w > 1:
+        whole = 0
     for i in range(rows):
         n = (row + i) // s.tile_rows
         y = (row + i) % s.tile_rows * s.m_h
@@ -268,7 +277,8 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
     """
     cdef Py_ssize_t length = strip_length(s, columns), W = s.W, H_read = s.read_h, W_read = s.read_w, top = 0, left = 0
     cdef Py_ssize_t plane = s.H * s.W, stride = s.image_stride
-    cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x
+    cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x, i
+    cdef const floating* image
     if gradient:
         W, H_read, W_read, plane, stride = s.made.W, s.reach_h, s.reach_w, s.made.H * s.made.W, s.output_stride
     else:
@@ -282,18 +292,25 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         if not s.flipped:
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
     images += c * plane
+    if not s.kernel.wide:
+        memset(strip, 0, strip_size(s) * sizeof(floating))
     while done < rows:
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
         count = min(rows - done, s.tile_rows - first)
         lines = count * s.m_h + s.edge_h
-        memset(strip, 0, lines * length * sizeof(floating))
         y = first * s.m_h * step_h + n // s.parts_w % s.parts_h + top
         x = column * s.m_w * step_w + n % s.parts_w + left
-        lay_rows(images + n // (s.parts_h * s.parts_w) * stride, W, H_read, W_read, y, step_h, x, step_w, lines, length,
-                 strip)
-        strip += lines * length
+        image = images + n // (s.parts_h * s.parts_w) * stride
         done += count
+        if s.kernel.wide:
+            memset(strip, 0, lines * length * sizeof(floating))
+            lay_rows(image, W, H_read, W_read, y, step_h, x, step_w, lines, length, strip)
+            strip += lines * length
+            continue
+        for i in range(s.m_h + (0 if gradient else s.edge_h)):  # row i of every tile
+            lay_rows(image, W, H_read, W_read, y + i * step_h, s.m_h * step_h, x, step_w, count, columns, strip + i * length)
+        strip += count * columns
 
 
 cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
