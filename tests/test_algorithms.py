@@ -257,14 +257,17 @@ def test_depthwise_not_finite(backend, value, k, stride):
 
 @functools.cache  # for every backend and algorithm the same
 def exact_products(kernel, stride):
-    geometry = Geometry((1, 256, 28 * stride, 28 * stride), 32, kernel, stride, kernel // 2)
+    padding = tuple(size // 2 for size in kernel)
+    geometry = Geometry((1, 256, 28 * stride, 28 * stride), 32, kernel, stride, padding)
     arrays = geometry.arrays(np.float32, real)
     with using("numpy"):
         return geometry, arrays, products(geometry, [array.astype(np.float64) for array in arrays], "auto")
 
 
 @pytest.mark.parametrize("algorithm", ["columns", "implicit", "winograd"])
-@pytest.mark.parametrize(("kernel", "stride"), [(2, 1), (3, 1), (4, 1), (5, 1), (3, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride"), [((2, 2), 1), ((3, 3), 1), ((4, 4), 1), ((5, 5), 1), ((3, 3), 2), ((1, 3), 1), ((7, 1), 1)]
+)
 def test_accuracy(backend, kernel, stride, algorithm):
     """256 channels of unit-normal data: the largest and the rms error of float32 results, of the results' rms.
 
