@@ -273,8 +273,8 @@ VALUE_ERRORS = {
         lambda: F.conv2d_backward(G, X, W, algorithm="fft")
     ),
     "conv2d: algorithm 'winograd' needs a kernel of 2 to 5 times the stride, rounded up, the same number in both "
-    "directions, or of 1x2 to 1x16 at stride 1, stride 4 or less, stride or dilation 1 and less padding than the "
-    "kernel covers, got kernel_size 3x3, stride (2, 1), dilation (1, 1), padding (0, 0, 0, 0); write "
+    "directions, or of 2 to 16 along one axis at stride 1, stride 4 or less, stride or dilation 1 and less padding "
+    "than the kernel covers, got kernel_size 3x3, stride (2, 1), dilation (1, 1), padding (0, 0, 0, 0); write "
     "algorithm='auto'": (
         lambda: F.conv2d(z(1, 1, 8, 8), z(1, 1, 3, 3), stride=(2, 1), algorithm="winograd")
     ),

@@ -213,7 +213,7 @@ def test_implicit_not_finite(backend, value, k, name):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e38])
 @pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
-@pytest.mark.parametrize("name", ["asymmetric", "stride", "stride-rest", "dilation"])
+@pytest.mark.parametrize("name", ["asymmetric", "stride", "stride-rest", "dilation", "row-7", "column-10"])
 def test_not_finite(backend, value, k, name):
     """NaN, infinity and what the transforms would overflow: exactly where the direct sum has them."""
     geometry = WINOGRAD[name]

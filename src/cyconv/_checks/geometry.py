@@ -78,8 +78,8 @@ def channels_in_groups(function: str, in_channels: int, out_channels: int, group
 
 
 def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
-    """Winograd's filtering is for kernels of 2x2 to 5x5 taps in each phase of the stride, or along one axis, and little
-    padding."""
+    """Winograd's filtering is for kernels of 2x2 to 5x5 taps in each phase of the stride, or of 2 to 16 along one
+    axis, and little padding."""
     if algorithm != "winograd":
         return
     pads = window.pad_top, window.pad_bottom, window.pad_left, window.pad_right
@@ -93,9 +93,9 @@ def algorithm_applies(function: str, algorithm: str, window: "Window") -> None:
     if not ((square or line) and steps and covered):
         raise ValueError(
             f"{function}: algorithm 'winograd' needs a kernel of 2 to 5 times the stride, rounded up, the same number "
-            f"in both directions, or of 1x2 to 1x16 at stride 1, stride 4 or less, stride or dilation 1 and less "
-            f"padding than the kernel covers, got kernel_size {window.kernel_h}x{window.kernel_w}, stride {stride}, "
-            f"dilation {dilation}, padding {pads}; write algorithm='auto'"
+            f"in both directions, or of 2 to 16 along one axis at stride 1, stride 4 or less, stride or dilation 1 "
+            f"and less padding than the kernel covers, got kernel_size {window.kernel_h}x{window.kernel_w}, "
+            f"stride {stride}, dilation {dilation}, padding {pads}; write algorithm='auto'"
         )
 
 

@@ -64,6 +64,7 @@ cdef double APART = 60       # the same, element by element
 cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or outputs
 cdef double RUN_TRANSFORM = 150  # the same along one axis
 cdef double WEIGHT = 76      # to transform the 3x3 weights of one filter and channel
+cdef double RUN_WEIGHT = 19  # the same of r weights along one axis
 cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
 cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
 cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
@@ -126,12 +127,12 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef int phase, v, r = s.kernel.r
     cdef Runs run
     for phase in range(s.phases_out):
-        for v in range(s.values):
+        for v in range(s.planes):
             run = runs(&s, phase, v)
             products += run.count * (run.length + CALL / ROWS / 3)
-    if s.values == 6:
+    if s.planes == 6:
         return conv.groups * (products * vectors * M + (picks + places) * vectors * RUN_TRANSFORM
-                              + blocks * s.C * M * WEIGHT / 4)
+                              + blocks * s.C * M * RUN_WEIGHT)
     return conv.groups * (products * vectors * M + (picks + places * s.phases_out) * vectors * TRANSFORM
                           + blocks * s.phases_out * s.C * M * WEIGHT * r * (r + 6) / 27)
 
@@ -144,9 +145,9 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     # every block of filters takes the pixels again, every block of channels the gradients
     cdef double pixels = <double>ceil_div(conv.M, s.filters) * s.tiles.C
     cdef double gradients = <double>ceil_div(s.tiles.C, s.channels) * conv.M
-    cdef double transform = RUN_TRANSFORM if s.tiles.values == 6 else TRANSFORM
-    return conv.groups * (vectors * (s.tiles.values * (M * C + (pixels + gradients) * PACK)
-                                     + (pixels + gradients) * transform) + M * C * SUMS * s.tiles.values / 36)
+    cdef double transform = RUN_TRANSFORM if s.tiles.planes == 6 else TRANSFORM
+    return conv.groups * (vectors * (s.tiles.planes * (M * C + (pixels + gradients) * PACK)
+                                     + (pixels + gradients) * transform) + M * C * SUMS * s.tiles.planes / 36)
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:

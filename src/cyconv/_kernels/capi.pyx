@@ -254,7 +254,7 @@ MESSAGES[<int>capi.BAD_WINDOW] = "cyconv: kernel, stride and dilation must be at
 MESSAGES[<int>capi.BAD_GROUPS] = "cyconv: groups must be at least 1, and C_in and C_out multiples of it"
 MESSAGES[<int>capi.BAD_ALGORITHM] = (
     "cyconv: algorithm must be CYCONV_AUTO, CYCONV_IM2COL or CYCONV_WINOGRAD, which needs a kernel of 2 to 5 times the "
-    "stride, rounded up, the same number in both directions, or of 1x2 to 1x16 at stride 1, stride 4 or less, stride or "
+    "stride, rounded up, the same number in both directions, or of 2 to 16 along one axis at stride 1, stride 4 or less, stride or "
     "dilation 1 and less padding than the kernel covers")
 MESSAGES[<int>capi.BAD_THREADS] = "cyconv: threads must be at least 1 and at most 1024"
 MESSAGES[<int>capi.BAD_CEIL_MODE] = "cyconv: ceil_mode must be 0 or, of a pooling alone, 1"

@@ -131,7 +131,7 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
         const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES;
         PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
         if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
-        else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* few, or B lies in place */
+        else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* ROWS or fewer, also in place */
         else {
             if (i % PANEL_RUN == 0) PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
             l.a += i % PANEL_RUN / ROWS * RUN_STEP;

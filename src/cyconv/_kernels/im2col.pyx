@@ -1,5 +1,8 @@
 # im2col and col2im: the leaves that the convolution uses a tile at a time, and the public whole ones.
 
+cdef Py_ssize_t PLANE_BYTES = 64 << 10  # at most, that are fetched ahead into the L2 cache
+
+
 cdef void im2col_tile(const floating* image, Py_ssize_t H_in, Py_ssize_t W_in, Py_ssize_t W_out,
                       const Window* window, Py_ssize_t tap_start, Py_ssize_t tap_stop,
                       Py_ssize_t start, Py_ssize_t stop,
@@ -11,9 +14,9 @@ cdef void im2col_tile(const floating* image, Py_ssize_t H_in, Py_ssize_t W_in, P
         c = tap // taps
         i = tap % taps // window.kernel_w
         j = tap % window.kernel_w
-        if tap % taps == 0:  # the next channel's rows
+        if tap % taps == 0 and tap + taps < tap_stop:  # the next channel's rows
             prefetch(image + (c + 1) * H_in * W_in + start // W_out * window.stride_h * W_in,
-                     ((stop - start) // W_out + 1) * window.stride_h * W_in * sizeof(floating))
+                     min(PLANE_BYTES, ((stop - start) // W_out + 1) * window.stride_h * W_in * <Py_ssize_t>sizeof(floating)))
         x_shift = j * window.dilation_w - window.pad_left  # column in the image of output column 0
         x_first = min(W_out, first_inside(x_shift, window.stride_w))
         x_past = max(x_first, past_inside(x_shift, window.stride_w, W_in, W_out))

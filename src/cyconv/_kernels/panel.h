@@ -37,7 +37,7 @@ CYCONV_INLINE void PANEL(add_product)(PANEL(vector) sum[][3], const REAL *const 
     for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(b + v * LANES);
 #pragma GCC unroll 24
     for (int i = 0; i < height; i++) {
-        const PANEL(vector) factor = at[i][p] - (PANEL(vector)){0};
+        const PANEL(vector) factor = at[i][p] - (PANEL(vector)){0}; /* to all lanes; -0 stays */
         for (int v = 0; v < vectors; v++) MULTIPLY_ADD(sum[i][v], factor, row[v]);
     }
 }

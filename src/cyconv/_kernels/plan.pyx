@@ -82,7 +82,7 @@ cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
     cdef int phase, v
     for phase in range(s.phases_out):
-        for v in range(s.values):
+        for v in range(s.planes):
             products += runs(&s, phase, v).count
     return plan_of((min(s.group * ROWS, s.M), min(s.span, block), s.C),
                    blocks * panels * ceil_div(block, s.span) * products, conv.groups * tiles,
@@ -94,7 +94,7 @@ cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
 cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
     cdef Py_ssize_t tiles = s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns
-    cdef Py_ssize_t products = (s.tiles.values * conv.groups * <Py_ssize_t>tile_blocks(&s.tiles)
+    cdef Py_ssize_t products = (s.tiles.planes * conv.groups * <Py_ssize_t>tile_blocks(&s.tiles)
                                 * ceil_div(conv.M, s.filters) * ceil_div(s.tiles.C, s.channels))
     return plan_of((s.filters, s.channels, s.tiles.rows * s.tiles.columns), products, conv.groups * tiles, products,
                    team_of(conv.threads, multiply_adds(conv), 1 << 20),

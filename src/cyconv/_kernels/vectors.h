@@ -69,11 +69,12 @@ typedef struct { /* as Winograd's filtering takes it: phases of r x r taps or fe
 static inline void cyconv_places(const cyconv_kernel *k, int phase, int flipped, int *place)
 {
     const int taps = k->height * k->width;
-    for (int t = 0; t < k->r && !(k->high && k->wide); t++) {
-        const int from = phase * k->r + t;
-        place[t] = from >= taps ? -1 : flipped ? taps - 1 - from : from;
+    if (!k->high || !k->wide) {
+        for (int t = 0, from = phase * k->r; t < k->r; t++, from++)
+            place[t] = from >= taps ? -1 : flipped ? taps - 1 - from : from;
+        return;
     }
-    for (int t = 0; t < k->r * k->r && k->high && k->wide; t++) {
+    for (int t = 0; t < k->r * k->r; t++) {
         const int from = flipped ? k->r * k->r - 1 - t : t;
         const int y = from / k->r * k->stride_h + phase / k->stride_w, x = from % k->r * k->stride_w + phase % k->stride_w;
         place[t] = y < k->height && x < k->width ? y * k->width + x : -1;
@@ -81,7 +82,7 @@ static inline void cyconv_places(const cyconv_kernel *k, int phase, int flipped,
 }
 
 typedef struct { /* one tile of Winograd's filtering */
-    ptrdiff_t pixel;        /* its first, in the strip of the input */
+    ptrdiff_t pixel;        /* its first, in the strip of the input; not of tiles one pixel wide */
     ptrdiff_t output, y, x; /* of its outputs, where `top` and `left` are 0: the first; its row and column */
     int whole;              /* tiles with all their columns from here on, side by side */
 } cyconv_tile;
@@ -140,12 +141,15 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 
 /* sum += factor * row, and the products that a loop of the micro-kernel makes at once. The instruction is named, with all
    three in registers: left to themselves, compilers move and reload the operands of an unrolled block that fills them. */
-#if defined(__FMA__) && defined(__x86_64__) && !defined(CYCONV_WIDE)
-#define MULTIPLY_ADD(sum, factor, row) __asm__(FUSED " %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row))
+#if defined(__GNUC__) && defined(__FMA__) && defined(__x86_64__)
 #define UNROLL 4
 #else
-#define MULTIPLY_ADD(sum, factor, row) ((sum) += (factor) * (row))
 #define UNROLL 1
+#endif
+#if UNROLL > 1 && !defined(CYCONV_WIDE)
+#define MULTIPLY_ADD(sum, factor, row) __asm__(FUSED " %2, %1, %0" : "+v"(sum) : "v"(factor), "v"(row))
+#else
+#define MULTIPLY_ADD(sum, factor, row) ((sum) += (factor) * (row))
 #endif
 
 #define REAL float

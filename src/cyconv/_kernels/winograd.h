@@ -149,7 +149,8 @@ CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, co
 
 /* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6].
    Tile t's first pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
-   whole vector. Of tiles one pixel wide, strip[i * length + t] is pixel i of tile t. Value v of tile t: values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
+   whole vector. Of tiles one pixel wide, strip[i * length + t] is pixel i of tile t. Value v of tile t:
+   values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
 static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
                                const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
 {
@@ -225,10 +226,11 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
     }
 }
 
-/* Row i of the outputs of `count` tiles, at most LANES: m pixels, pixel j of every tile in y[j] of `width` vectors. */
+/* Row i of the outputs of `count` tiles, at most LANES: m pixels, pixel j of every tile in y[j]; 8 vectors are changed. */
 CYCONV_INLINE void PANEL(store_outputs)(PANEL(vector) *y, const cyconv_tile *tiles, int count, int i, const int m,
-                                        const int width, const cyconv_made *made, REAL *output)
+                                        const cyconv_made *made, REAL *output)
 {
+    const int width = m > 4 ? 8 : m > 2 ? 4 : 2; /* of a tile's row, once shuffled */
     const ptrdiff_t H = made->H, W = made->W, step_h = made->stride_h, step_w = made->stride_w;
     /* shuffled, a tile's pixels are neighbours, and tiles in order */
     for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
@@ -273,7 +275,6 @@ CYCONV_INLINE int PANEL(all_zero)(PANEL(vector) check)
 CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
                                       const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
 {
-    const int width = m > 4 ? 8 : m > 2 ? 4 : 2; /* of a tile's row, once shuffled */
     PANEL(vector) check;
     memset(&check, 0, sizeof check);
     for (ptrdiff_t t = 0; t < count; t += LANES) {
@@ -286,7 +287,7 @@ CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, cons
         for (int i = 0; i < m; i++) {
             WINOGRAD_OUTPUT(PANEL(vector), half[i], y, m);
             PANEL(finish_outputs)(y, m, bias, relu, &check);
-            PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), i, m, width, &made, output);
+            PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), i, m, &made, output);
         }
     }
     return PANEL(all_zero)(check);
@@ -303,8 +304,7 @@ CYCONV_INLINE int PANEL(inverse_rows)(const REAL *values, ptrdiff_t plane, const
         for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
         WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
         PANEL(finish_outputs)(y, m, bias, relu, &check);
-        PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), 0, m, m > 4 ? 8 : m > 2 ? 4 : 2, &made,
-                             output);
+        PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), 0, m, &made, output);
     }
     return PANEL(all_zero)(check);
 }
@@ -339,15 +339,13 @@ CYCONV_INLINE int PANEL(inverse_columns)(const REAL *values, ptrdiff_t plane, co
 static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
                                const cyconv_kernel *kernel, REAL bias, int relu, const cyconv_made *made, REAL *output)
 {
-    const int m = 7 - kernel->r;
+    const int m = 7 - kernel->r; /* along one axis 3 or more */
     if (!kernel->high)
-        return m == 2   ? PANEL(inverse_rows)(values, plane, tiles, count, 2, bias, relu, *made, output)
-               : m == 3 ? PANEL(inverse_rows)(values, plane, tiles, count, 3, bias, relu, *made, output)
+        return m == 3   ? PANEL(inverse_rows)(values, plane, tiles, count, 3, bias, relu, *made, output)
                : m == 4 ? PANEL(inverse_rows)(values, plane, tiles, count, 4, bias, relu, *made, output)
                         : PANEL(inverse_rows)(values, plane, tiles, count, 5, bias, relu, *made, output);
     if (!kernel->wide)
-        return m == 2   ? PANEL(inverse_columns)(values, plane, tiles, count, 2, bias, relu, *made, output)
-               : m == 3 ? PANEL(inverse_columns)(values, plane, tiles, count, 3, bias, relu, *made, output)
+        return m == 3   ? PANEL(inverse_columns)(values, plane, tiles, count, 3, bias, relu, *made, output)
                : m == 4 ? PANEL(inverse_columns)(values, plane, tiles, count, 4, bias, relu, *made, output)
                         : PANEL(inverse_columns)(values, plane, tiles, count, 5, bias, relu, *made, output);
     return m == 2   ? PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, *made, output)

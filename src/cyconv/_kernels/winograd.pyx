@@ -48,7 +48,7 @@ cdef struct Winograd:
     Py_ssize_t pad_top, pad_left
     cyconv_kernel kernel
     int phases, phases_out               # of each channel that is read, and that is made
-    int values                           # of a tile: 36, or 6 along one axis
+    int planes                           # of the values of tiles: 36, or 6 along one axis
     int m_h, m_w                         # outputs of a tile, along a side: m + kernel.r = 7, or 1
     int edge_h                           # rows that it reads below them
     Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
@@ -87,7 +87,7 @@ cdef inline bint along_one_axis(const Window* w) noexcept nogil:
 cdef int axis_taps(int taps) noexcept nogil:
     """The r whose parts of a kernel take the fewest products for an output; the last value of a short part is 0."""
     cdef int r, best = 2
-    for r in range(3, 6):
+    for r in range(3, 5):
         if axis_products(taps, r) < axis_products(taps, best):
             best = r
     return best
@@ -138,9 +138,9 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
     s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
     s.kernel.high, s.kernel.wide = w.kernel_h > 1, w.kernel_w > 1
-    s.values = 36 if s.kernel.high and s.kernel.wide else 6
+    s.planes = 36 if s.kernel.high and s.kernel.wide else 6
     s.phases = s.phases_out = 1
-    if s.values == 36:
+    if s.planes == 36:
         s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
     else:
         s.kernel.r = axis_taps(<int>taps)
@@ -179,13 +179,13 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
     s.tile_rows = ceil_div(s.H_out, s.m_h)
     s.tile_columns = ceil_div(s.W_out, s.m_w)
-    block_of_tiles(&s, min(PIXEL_BYTES // (s.values * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
+    block_of_tiles(&s, min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
     s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
-    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.values * s.C * ROWS * itemsize)))
+    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.planes * s.C * ROWS * itemsize)))
     s.span = SPAN_BYTES // itemsize
-    s.pixels = s.values * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
-    s.weights = s.group * s.values * apart(s.C * ROWS)
-    s.scratch = max(strip_size(&s), s.values * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
+    s.pixels = s.planes * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
+    s.weights = s.group * s.planes * apart(s.C * ROWS)
+    s.scratch = max(strip_size(&s), s.planes * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
     s.scratch = round_up(s.scratch, 64)
     return s
 
@@ -252,6 +252,7 @@ cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize
     """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
     cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m_h
     cdef Py_ssize_t whole = min(columns, s.W_out // s.m_w - column)
+    # outputs that a stride or dilation parts are no runs; those of columns lie side by side all the same
     if s.kernel.wide and s.made.stride_h * s.made.stride_w > 1:
         whole = 0
     for i in range(rows):
@@ -273,7 +274,8 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
                     Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, floating* strip) noexcept nogil:
     """The pixels under a block of tiles of channel c, or of one of its phases, image by image, padded with zeros.
 
-    With `gradient`, the images are those of the output.
+    Of tiles one pixel wide: first pixel 0 of every tile, then pixel 1 of every tile, ... With `gradient`, the images are
+    those of the output.
     """
     cdef Py_ssize_t length = strip_length(s, columns), W = s.W, H_read = s.read_h, W_read = s.read_w, top = 0, left = 0
     cdef Py_ssize_t plane = s.H * s.W, stride = s.image_stride
@@ -283,11 +285,13 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         W, H_read, W_read, plane, stride = s.made.W, s.reach_h, s.reach_w, s.made.H * s.made.W, s.output_stride
     else:
         n = s.C // s.phases
-        top, left = c // n // s.kernel.stride_w, c // n % s.kernel.stride_w
-        if s.values == 6:  # a part of the kernel
-            top = c // n * s.kernel.r * s.dilation_h if s.kernel.high else 0
-            left = c // n * s.kernel.r * s.dilation_w if s.kernel.wide else 0
-        top, left = top - s.pad_top, left - s.pad_left
+        top, left = -s.pad_top, -s.pad_left
+        if s.planes == 36:  # a phase of the stride
+            top, left = top + c // n // s.kernel.stride_w, left + c // n % s.kernel.stride_w
+        elif s.kernel.high:  # a part of the kernel
+            top += c // n * s.kernel.r * s.dilation_h
+        else:
+            left += c // n * s.kernel.r * s.dilation_w
         c %= n
         if not s.flipped:
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
@@ -361,7 +365,7 @@ cdef void winograd_weights(const Winograd* s, int phase, const floating* weight,
                          <int>min(ROWS, filters - p * ROWS), min(WINOGRAD_CHANNELS, channels - c), &s.kernel,
                          phase, phase + s.phases, s.flipped, weights + c * ROWS, plane, channels * ROWS, packed)
             c += WINOGRAD_CHANNELS
-        weights += s.values * plane
+        weights += s.planes * plane
 
 
 cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t past,
@@ -372,7 +376,7 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
     cdef const floating* panel
     cdef const floating* factors
     cdef Runs r
-    for v in range(s.values):
+    for v in range(s.planes):
         r = runs(s, phase, v)
         if r.count == 0:
             memset(products, 0, panels * ROWS * s.span * sizeof(floating))
@@ -383,7 +387,7 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
             for run in range(r.count):
                 c, stop = run * r.step, run * r.step + r.length
                 while c < stop:
-                    panel_rows(factors + c * ROWS, s.values * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
+                    panel_rows(factors + c * ROWS, s.planes * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
                                min(CHAIN, stop - c), products + t - first, s.span, c > 0,
                                <int>min(3, ceil_div(past - t, lanes)))
                     c += CHAIN
@@ -396,10 +400,9 @@ cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil
     cdef Py_ssize_t channels, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
     r.count, r.length, r.step = 1, s.C, s.C
     channels = s.C // s.phases
-    if s.values == 6:
+    if s.planes == 6:
         if v == 5 and s.kernel.height * s.kernel.width < s.phases * s.kernel.r:
             r.length = s.C - channels
-            r.count = r.length > 0
         return r
     if s.phases * s.phases_out == 1:
         return r

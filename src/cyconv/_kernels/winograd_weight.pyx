@@ -1,10 +1,10 @@
-# Winograd's gradient of the weight: the transpose of winograd.pyx. For each of the 36 values, a product of the
-# transformed gradients with the transformed pixels, summed over the tiles; then G^T u G gives the taps.
+# Winograd's gradient of the weight: the transpose of winograd.pyx. For each of the 36 values (6 along one axis), a product
+# of the transformed gradients with the transformed pixels, summed over the tiles; then G^T u G gives the taps.
 #
 # A block of filters x channels is summed at a time, over all tiles: first the tiles of a block of the batch, a
-# task for each channel, then a task for each of the 36 products. Sums over tiles are made in one order: same bits.
+# task for each channel, then a task for each value's product. Sums over tiles are made in one order: same bits.
 
-cdef Py_ssize_t SUM_BYTES = 9 << 19    # the 36 sums of a block of filters x channels
+cdef Py_ssize_t SUM_BYTES = 17 << 18   # the sums of a block of filters x channels
 cdef Py_ssize_t VALUE_BYTES = 3 << 20  # transformed pixels and gradients of one block of tiles
 cdef Py_ssize_t MOST_CHANNEL_BYTES = 1024  # of a block: a row of its sums
 
@@ -17,15 +17,15 @@ cdef struct WinogradWeight:
 
 cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize) noexcept nogil:
     cdef WinogradWeight s
-    cdef Py_ssize_t lanes = lanes_of(itemsize), padded, values
+    cdef Py_ssize_t lanes = lanes_of(itemsize), padded, planes
     s.tiles = winograd_sizes(conv, False, itemsize)
     s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
-    values = s.tiles.values
-    s.filters = even_block(conv.M, max(1, SUM_BYTES // (values * itemsize * round_up(s.channels, lanes))), ROWS)
-    block_of_tiles(&s.tiles, VALUE_BYTES // (values * itemsize * (s.channels + s.filters)) // lanes * lanes, lanes)
+    planes = s.tiles.planes
+    s.filters = even_block(conv.M, max(1, SUM_BYTES // (planes * itemsize * round_up(s.channels, lanes))), ROWS)
+    block_of_tiles(&s.tiles, VALUE_BYTES // (planes * itemsize * (s.channels + s.filters)) // lanes * lanes, lanes)
     padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
-    s.values = values * (apart(s.channels * padded) + apart(s.filters * padded))
-    s.sums = values * apart(s.filters * round_up(s.channels, lanes))
+    s.values = planes * (apart(s.channels * padded) + apart(s.filters * padded))
+    s.sums = planes * apart(s.filters * round_up(s.channels, lanes))
     s.scratch = round_up(max(gemm_scratch(itemsize), strip_size(&s.tiles)), 64)
     return s
 
@@ -70,7 +70,7 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
     cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating)), channels = past - first
     cdef Py_ssize_t row, column, rows, columns, padded, t, bad = 0
     cdef Py_ssize_t row_length = round_up(channels, lanes)      # of the sums
-    cdef floating* sums = workspace + s.values                  # [36, filter, channel]
+    cdef floating* sums = workspace + s.values                  # [value, filter, channel]
     cdef floating* scratch = sums + s.sums
     row = 0
     while row < all_rows:
@@ -83,9 +83,9 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             for t in prange(channels + filters, num_threads=threads, schedule="dynamic"):
                 winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
-            for t in prange(w.values, num_threads=threads, schedule="dynamic"):
-                winograd_weight_product(w.values, t, filters, channels, rows * columns, padded, row > 0 or column > 0, workspace,
-                                        sums + t * apart(filters * row_length), row_length,
+            for t in prange(w.planes, num_threads=threads, schedule="dynamic"):
+                winograd_weight_product(w.planes, t, filters, channels, rows * columns, padded, row > 0 or column > 0,
+                                        workspace, sums + t * apart(filters * row_length), row_length,
                                         scratch + threadid() * s.scratch)
             column += columns
         row += rows
@@ -99,26 +99,27 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t f
                                 Py_ssize_t filters, const floating* grad_output, const floating* input,
                                 Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
                                 const cyconv_tile* tiles, floating* values, floating* strip) noexcept nogil:
-    """Tiles of one input channel, [36, channel, tile], or after these of one filter's gradient, [36, filter, tile]."""
+    """Tiles of one input channel, [value, channel, tile], or after these of one filter's gradient, [value, filter, tile]."""
     cdef uint64_t control = flush_denormals()
     cdef bint gradient = task >= channels
     cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), padded = round_up(rows * columns, lanes_of(sizeof(floating)))
     cdef Py_ssize_t plane = apart((filters if gradient else channels) * padded)
     if gradient:
         task -= channels
-        values += w.values * apart(channels * padded)
+        values += w.planes * apart(channels * padded)
     lay_strip(w, gradient, grad_output if gradient else input, task if gradient else first + task, row, rows, column,
               columns, strip)
-    tile_values(strip, strip_length(w, columns), tiles, rows * columns, &w.kernel, gradient, values + task * padded, plane, width)
+    tile_values(strip, strip_length(w, columns), tiles, rows * columns, &w.kernel, gradient, values + task * padded, plane,
+                width)
     restore_denormals(control)
 
 
-cdef void winograd_weight_product(Py_ssize_t values_of_tile, Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels, Py_ssize_t tiles,
-                                  Py_ssize_t padded, bint accumulate, const floating* values, floating* sums,
+cdef void winograd_weight_product(Py_ssize_t planes, Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels,
+                                  Py_ssize_t tiles, Py_ssize_t padded, bint accumulate, const floating* values, floating* sums,
                                   Py_ssize_t row_length, floating* scratch) noexcept nogil:
     """Sums of value v: (filters, channels) := or += (filters, tiles) . (channels, tiles)^T."""
     cdef uint64_t control = flush_denormals()
     gemm(False, True, filters, channels, tiles,
-         values + values_of_tile * apart(channels * padded) + v * apart(filters * padded), padded,
+         values + planes * apart(channels * padded) + v * apart(filters * padded), padded,
          values + v * apart(channels * padded), padded, accumulate, sums, row_length, scratch)
     restore_denormals(control)
