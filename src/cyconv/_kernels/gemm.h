@@ -45,17 +45,19 @@ typedef struct { /* B (k, whole + last + single), as it is read */
     ptrdiff_t k, whole, last, single; /* columns of whole panels, of the last one, and for dot products */
     const REAL *panels, *rest, *dots; /* the whole panels, the last one, the single columns along k */
     ptrdiff_t length, step, rest_length; /* from a panel's row to the next, from panel to panel; of the last one's rows */
+    ptrdiff_t repeated; /* how often each element of `dots` stands there: ROWS times, as panels of A lie */
 } PANEL(right);
 
 /* How `columns` columns are read: packed, one panel after another, or with `in_place` in B (its rows ldb apart) as far as
-   vectors are whole. With `dots` a few columns too many are computed as dot products, which costs less than a vector of
-   them: a quarter of a vector, or half a one where no other columns are left. */
-static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, int dots, ptrdiff_t columns, ptrdiff_t k,
-                                  const REAL *packed)
+   vectors are whole. A few columns too many are computed as dot products, which costs less than a vector of them: a quarter
+   of a vector, or (with rows of A that lie in order) half a one where no other columns are left. */
+static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, int transposed_a, ptrdiff_t columns,
+                                  ptrdiff_t k, const REAL *packed)
 {
     const ptrdiff_t width = 3 * LANES, over = columns % LANES;
     PANEL(right) r = {.k = k, .panels = packed, .length = width, .step = width * k, .rest_length = width};
-    if (dots && over <= (columns % width == over ? LANES / 2 : LANES / 4)) r.single = over;
+    if (over <= (columns % width == over && !transposed_a ? LANES / 2 : LANES / 4)) r.single = over;
+    r.repeated = transposed_a ? ROWS : 1;
     r.whole = (columns - r.single) / width * width;
     r.last = columns - r.single - r.whole;
     if (in_place) r.panels = b, r.length = ldb, r.step = width;
@@ -88,7 +90,27 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
     b += r->last * step;
     packed = (REAL *)r->dots;
     for (ptrdiff_t j = 0; j < r->single; j++, b += step)
-        for (ptrdiff_t p = 0; p < k; p++) *packed++ = b[transposed ? p : p * ldb];
+        for (ptrdiff_t p = 0; p < k; p++)
+            for (ptrdiff_t i = 0; i < r->repeated; i++) *packed++ = b[transposed ? p : p * ldb];
+}
+
+/* c[i * ldc] := or += the dot products of the `rows` rows of a packed panel and a column, each element ROWS times. */
+static void PANEL(panel_dots)(const REAL *panel, const REAL *repeated, ptrdiff_t k, ptrdiff_t rows, int accumulate, REAL *c,
+                              ptrdiff_t ldc)
+{
+    PANEL(vector) sum[4]; /* a whole number of ROWS */
+    memset(sum, 0, sizeof sum);
+    ptrdiff_t x = 0;
+    for (; x + 4 * LANES <= k * ROWS; x += 4 * LANES)
+        for (int v = 0; v < 4; v++)
+            sum[v] += *(const PANEL(memory) *)(panel + x + v * LANES) * *(const PANEL(memory) *)(repeated + x + v * LANES);
+    REAL *sums = (REAL *)sum;
+    for (int i = 0; x < k * ROWS; x++, i++) sums[i] += panel[x] * repeated[x];
+    for (ptrdiff_t i = 0; i < rows; i++) {
+        REAL total = 0;
+        for (int j = (int)i; j < 4 * LANES; j += ROWS) total += sums[j];
+        c[i * ldc] = accumulate ? c[i * ldc] + total : total;
+    }
 }
 
 /* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns.
@@ -142,7 +164,12 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
         }
         for (ptrdiff_t q = rows; q < 2 * rows; q++) cyconv_prefetch_write(c + q * ldc, columns * sizeof(REAL));
         PANEL(group_of_products)(l, r, c, ldc, (int)rows, accumulate, sums);
-        if (r->single) PANEL(dots)(rows, r->single, r->k, a + i * lda, lda, r->dots, r->k, accumulate, c + columns, ldc);
+        if (r->single && !transposed_a)
+            PANEL(dots)(rows, r->single, r->k, a + i * lda, lda, r->dots, r->k, accumulate, c + columns, ldc);
+        for (ptrdiff_t j = 0; j < r->single && transposed_a; j++)
+            for (ptrdiff_t q = 0; q < rows; q += ROWS)
+                PANEL(panel_dots)(l.a + q / ROWS * RUN_STEP, r->dots + j * r->k * ROWS, r->k, rows - q < ROWS ? rows - q : ROWS,
+                                  accumulate, c + q * ldc + columns + j, ldc);
     }
 }
 
@@ -151,7 +178,7 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
 
    GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
    where they lie, for all panels. C is written in order. Each of its elements is one sum over p in order, or with a few
-   last columns as many as a vector has elements, in steps of PANEL_DEPTH: the same bits however rows are divided. */
+   last columns several, added in one order, in steps of PANEL_DEPTH: the same bits however rows are divided. */
 static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)
@@ -166,7 +193,7 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {
             columns = n - j <= most_columns + LANES ? n - j : most_columns;
             const REAL *right = transposed_b ? b + j * ldb + p : b + p * ldb + j;
-            const PANEL(right) r = PANEL(layout)(right, ldb, in_place, !transposed_a, columns, depth, packed_b);
+            const PANEL(right) r = PANEL(layout)(right, ldb, in_place, transposed_a, columns, depth, packed_b);
             PANEL(pack)(&r, right, ldb, transposed_b);
             PANEL(rows_of_products)(transposed_a, m, transposed_a ? a + p * lda : a + p, lda, &r, accumulate, c + j, ldc, scratch);
         }
@@ -176,7 +203,7 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
 /* The panels of B (k, n) for panels_gemm: n rounded up to whole ones, and LANES / 4 columns. */
 static void PANEL(pack_panels)(const REAL *b, ptrdiff_t ldb, ptrdiff_t n, ptrdiff_t k, REAL *panels)
 {
-    const PANEL(right) r = PANEL(layout)(b, ldb, 0, 1, n, k, panels);
+    const PANEL(right) r = PANEL(layout)(b, ldb, 0, 0, n, k, panels);
     PANEL(pack)(&r, b, ldb, 0);
 }
 
@@ -184,6 +211,6 @@ static void PANEL(pack_panels)(const REAL *b, ptrdiff_t ldb, ptrdiff_t n, ptrdif
 static void PANEL(panels_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *panels,
                                int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
 {
-    const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 1, n, k, panels);
+    const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, n, k, panels);
     PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c, ldc, scratch);
 }
