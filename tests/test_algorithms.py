@@ -25,6 +25,8 @@ WINOGRAD = {
     "several-blocks": Geometry((3, 70, 60, 52), 12, 3, 1, 1),
     "images-share-blocks": Geometry((30, 16, 7, 7), 40, 3, 1, 1),
     "blocks-of-channels-and-filters": Geometry((1, 270, 9, 13), 150, 3, 1, 1),
+    "parts-of-filters": Geometry((1, 40, 43, 41), 170, 3, 1, 1),
+    "blocks-by-filters": Geometry((1, 270, 50, 58), 150, 3, 1, 1),
     "five": Geometry((2, 5, 12, 9), 7, 5, 1, 2),
     "five-asymmetric": Geometry((1, 18, 31, 27), 20, 5, 1, ((4, 0), (1, 3))),
     "two": Geometry((2, 7, 23, 26), 9, 2, 1, ((1, 0), (0, 1))),
@@ -37,6 +39,7 @@ WINOGRAD = {
     "strides": Geometry((1, 35, 37, 40), 6, (5, 7), (2, 3), ((1, 4), (6, 2))),
     "stride-4": Geometry((2, 3, 47, 51), 9, 11, 4, ((2, 1), (3, 0))),
     "stride-blocks": Geometry((2, 140, 40, 60), 70, (7, 8), 2, (3, 1)),
+    "stride-parts": Geometry((1, 70, 60, 55), 130, 3, 2, 1),
     "stride-rest": Geometry((1, 2, 12, 15), 3, 8, (4, 4)),
     "dilation": Geometry((2, 5, 33, 40), 7, 3, 1, 6, 6),
     "dilations": Geometry((1, 18, 23, 37), 20, 4, 1, ((3, 0), (2, 5)), (2, 3)),
@@ -124,8 +127,8 @@ def test_winograd(geometry, dtype):
 
 @cases(
     "geometry",
-    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "groups", "five-asymmetric", "strides",
-                                   "stride-blocks", "dilations", "row-7", "row-blocks", "column-10")},
+    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups", "five-asymmetric", "strides",
+                                   "stride-blocks", "stride-parts", "dilations", "row-7", "row-blocks", "column-10")},
 )
 @dtypes
 def test_winograd_same_bits(backend, geometry, dtype):

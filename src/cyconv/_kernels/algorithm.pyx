@@ -124,17 +124,20 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     # pixels that are not neighbours are picked, such outputs placed, one by one
     cdef double picks = s.C if s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == 1 else 2 * s.C
     cdef double places = s.M if s.made.stride_w == 1 else 3 * s.M
+    cdef double weights = (1 if s.by_tiles else blocks) * s.C * M  # that are transformed
     cdef int phase, v, r = s.kernel.r
     cdef Runs run
     for phase in range(s.phases_out):
         for v in range(s.planes):
             run = runs(&s, phase, v)
             products += run.count * (run.length + CALL / ROWS / 3)
+    if s.by_tiles:
+        picks *= s.parts
     if s.planes == 6:
         return conv.groups * (products * vectors * M + (picks + places) * vectors * RUN_TRANSFORM
-                              + blocks * s.C * M * RUN_WEIGHT)
+                              + weights * RUN_WEIGHT)
     return conv.groups * (products * vectors * M + (picks + places * s.phases_out) * vectors * TRANSFORM
-                          + blocks * s.phases_out * s.C * M * WEIGHT * r * (r + 6) / 27)
+                          + s.phases_out * weights * WEIGHT * r * (r + 6) / 27)
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:

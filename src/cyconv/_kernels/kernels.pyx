@@ -26,8 +26,8 @@ from cyconv import _threads
 from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    CYCONV_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, close_dots, copy_rows, cyconv_filter,
-    cyconv_kernel, cyconv_made, cyconv_tile, dots, filter_plane, gemm, gemm_scratch, interleave_row, lanes_of, lay_rows,
+    CYCONV_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES, close_dots,
+    copy_rows, cyconv_filter, cyconv_kernel, cyconv_made, cyconv_tile, dots, filter_plane, gemm, gemm_scratch, interleave_row, lanes_of, lay_rows,
     line_dots, line_product, output_tiles, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm, panels_size,
     tap_sums, taps, taps_gradient, tile_values, weight_panel)
 from cyconv._kernels.pools cimport average_row, max_plane, share_row
@@ -41,6 +41,7 @@ include "im2col.pyx"
 include "conv_forward.pyx"
 include "conv_backward_input.pyx"
 include "conv_backward_weight.pyx"
+include "winograd_sizes.pyx"
 include "winograd.pyx"
 include "winograd_weight.pyx"
 include "depthwise.pyx"

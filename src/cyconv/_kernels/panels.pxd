@@ -8,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS
+    const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_panel_rows(const float*, Py_ssize_t, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int) noexcept nogil
     void cyconv_double_panel_rows(const double*, Py_ssize_t, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int) noexcept nogil

@@ -16,183 +16,11 @@
 #
 # With a dilation d each image is d*d images, of every d-th pixel: their outputs lie d apart.
 #
-# For a block of tiles: transform the pixels, a task for each channel; then, a task for each panel of filters,
-# transform the weights, multiply, and transform back. The pixels of a block are shared and lie in the L3
-# cache, the weights of a panel in the L2 cache of the core that uses them; the transformed weights of all
-# filters, several times as large as the weights, are never held. Each sum over channels is one product, in one
-# order, whatever the blocks: same bits.
-
-cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # transformed pixels of one block of tiles
-cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
-cdef Py_ssize_t GROUP_BYTES = 600_000  # transformed weights of one task
-cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
-cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
-cdef Py_ssize_t MOST_TILES = 480       # in one block
-cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
-cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
-cdef Py_ssize_t WINOGRAD_TASKS = 8     # at least, of a block of tiles
-cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
-cdef Py_ssize_t MOST_TAPS = 16         # along one axis
-
-
-cdef struct Winograd:
-    # One convolution (of one group) as the transforms see it.
-    Py_ssize_t N, C, H, W                # images in; N counts each part of an image, C each phase of a channel
-    Py_ssize_t read_h, read_w            # rows and columns of these that some window, or of outputs some pixel, reads
-    Py_ssize_t reach_h, reach_w          # rows and columns of conv's outputs whose windows reach the image
-    Py_ssize_t dilation_h, dilation_w
-    Py_ssize_t parts_h, parts_w          # of an image that a dilation divides: as many as it is, or as outputs
-    Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one part and one phase
-    cyconv_made made                     # planes out
-    Py_ssize_t image_stride, output_stride  # elements from one image to the next
-    Py_ssize_t pad_top, pad_left
-    cyconv_kernel kernel
-    int phases, phases_out               # of each channel that is read, and that is made
-    int planes                           # of the values of tiles: 36, or 6 along one axis
-    int m_h, m_w                         # outputs of a tile, along a side: m + kernel.r = 7, or 1
-    int edge_h                           # rows that it reads below them
-    Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
-    bint flipped
-    Py_ssize_t tile_rows, tile_columns   # of one image
-    Py_ssize_t rows, columns             # of a block: rows of tiles of any images, columns
-    Py_ssize_t group                     # panels of filters of one task
-    Py_ssize_t span                      # tiles of one product
-    size_t pixels, weights, scratch      # elements of workspace; weights and scratch are each thread's
-
-
-cdef struct Runs:
-    # The channels that have a weight of one value: `count` times `length` of them, `step` apart.
-    Py_ssize_t count, length, step
-
-
-cdef inline Py_ssize_t apart(Py_ssize_t size) noexcept nogil:
-    # Distance between the planes of the values, of `size`: off the powers of two, at which they would share cache lines.
-    return round_up(size, 16) + 16
-
-
-cdef bint winograd_applies(const Conv* conv) noexcept nogil:
-    cdef const Window* w = &conv.window
-    cdef Py_ssize_t taps = ceil_div(w.kernel_h, w.stride_h)
-    return ((taps == ceil_div(w.kernel_w, w.stride_w) and 2 <= taps <= 5 or along_one_axis(w))
-            and max(w.stride_h, w.stride_w) <= MOST_STRIDE
-            and min(w.stride_h, w.dilation_h) == 1 and min(w.stride_w, w.dilation_w) == 1
-            and w.pad_top <= w.dilation_h * (w.kernel_h - 1) and w.pad_left <= w.dilation_w * (w.kernel_w - 1))
-
-
-cdef inline bint along_one_axis(const Window* w) noexcept nogil:
-    return (min(w.kernel_h, w.kernel_w) == 1 and 2 <= max(w.kernel_h, w.kernel_w) <= MOST_TAPS
-            and max(w.stride_h, w.stride_w) == 1)
-
-
-cdef int axis_taps(int taps) noexcept nogil:
-    """The r whose parts of a kernel take the fewest products for an output; the last value of a short part is 0."""
-    cdef int r, best = 2
-    for r in range(3, 5):
-        if axis_products(taps, r) < axis_products(taps, best):
-            best = r
-    return best
-
-
-cdef inline double axis_products(int taps, int r) noexcept nogil:
-    return (6.0 * ceil_div(taps, r) - (taps % r != 0)) / (7 - r)
-
-
-cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
-    """Rows and columns of a block of about `most` tiles: whole rows of tiles, or a part of one."""
-    most = max(lanes, most)
-    s.columns = min(s.tile_columns, most, MOST_COLUMNS)
-    if s.columns < s.tile_columns:  # equal parts
-        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), 3 * lanes))
-    s.rows = 1
-    if s.columns == s.tile_columns:
-        s.rows = max(1, min(s.N * s.tile_rows, most // s.columns))
-        s.rows = max(1, ceil_div(s.N * s.tile_rows, max(1, ceil_div(s.N * s.tile_rows, s.rows))))  # N may be 0
-
-
-cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
-    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide; of tiles one pixel wide, all in a row.
-    if not s.kernel.wide:
-        return round_up(s.rows * s.columns, 16) + 16
-    return s.m_w * columns + 8 - s.m_w
-
-
-cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
-    # The rows of the images in a block, each with those that its last tiles reach into.
-    if not s.kernel.wide:
-        return 6 * strip_length(s, s.columns)
-    return (s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns)
-
-
-cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
-    # Of the table of a block's tiles, filled up to a whole vector.
-    return round_up((s.rows * s.columns + 16) * sizeof(cyconv_tile), 64)
-
-
-cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsize) noexcept nogil:
-    cdef Winograd s
-    cdef const Window* w = &conv.window
-    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize)
-    memset(&s, 0, sizeof(Winograd))
-    s.dilation_h = w.dilation_h if w.kernel_h > 1 else 1
-    s.dilation_w = w.dilation_w if w.kernel_w > 1 else 1
-    s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
-    s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
-    s.kernel.high, s.kernel.wide = w.kernel_h > 1, w.kernel_w > 1
-    s.planes = 36 if s.kernel.high and s.kernel.wide else 6
-    s.phases = s.phases_out = 1
-    if s.planes == 36:
-        s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
-    else:
-        s.kernel.r = axis_taps(<int>taps)
-        s.phases = <int>ceil_div(taps, s.kernel.r)
-    s.m_h = 7 - s.kernel.r if s.kernel.high else 1
-    s.m_w = 7 - s.kernel.r if s.kernel.wide else 1
-    s.edge_h = s.kernel.r - 1 if s.kernel.high else 0
-    s.reach_h = min(conv.H_out, ceil_div(conv.H_in + w.pad_top, w.stride_h))
-    s.reach_w = min(conv.W_out, ceil_div(conv.W_in + w.pad_left, w.stride_w))
-    if backward:
-        s.phases_out = s.kernel.stride_h * s.kernel.stride_w
-        s.C, s.H, s.W, s.M = conv.M * s.phases, conv.H_out, conv.W_out, conv.C
-        s.read_h, s.read_w = s.reach_h, s.reach_w
-        s.made.H, s.made.W = conv.H_in, conv.W_in
-        # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
-        s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
-        s.pad_top = w.dilation_h * (ceil_div(w.kernel_h, w.stride_h) - 1) - w.pad_top // w.stride_h
-        s.pad_left = w.dilation_w * (ceil_div(w.kernel_w, w.stride_w) - 1) - w.pad_left // w.stride_w
-        s.image_stride, s.output_stride = conv.C_out * conv.L, conv.C_in * conv.H_in * conv.W_in
-        s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
-    else:
-        s.phases *= s.kernel.stride_h * s.kernel.stride_w
-        s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
-        # not what a stride leaves at the bottom and at the right: it would round what it has no part in
-        s.read_h = min(s.H, (conv.H_out - 1) * w.stride_h + w.dilation_h * (w.kernel_h - 1) + 1 - w.pad_top)
-        s.read_w = min(s.W, (conv.W_out - 1) * w.stride_w + w.dilation_w * (w.kernel_w - 1) + 1 - w.pad_left)
-        s.made.H, s.made.W = conv.H_out, conv.W_out
-        s.pad_top, s.pad_left = w.pad_top, w.pad_left
-        s.image_stride, s.output_stride = conv.C_in * conv.H_in * conv.W_in, conv.C_out * conv.L
-        s.weight_out, s.weight_in = conv.C * taps, taps
-    s.made.stride_h = s.dilation_h * (w.stride_h if backward else 1)
-    s.made.stride_w = s.dilation_w * (w.stride_w if backward else 1)
-    s.parts_h, s.parts_w = min(s.dilation_h, s.made.H), min(s.dilation_w, s.made.W)
-    s.N = conv.N * s.parts_h * s.parts_w
-    s.H_out = ceil_div(s.made.H - s.made.top, s.made.stride_h)
-    s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
-    s.tile_rows = ceil_div(s.H_out, s.m_h)
-    s.tile_columns = ceil_div(s.W_out, s.m_w)
-    block_of_tiles(&s, min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes), lanes)
-    s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
-    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.planes * s.C * ROWS * itemsize)))
-    s.span = SPAN_BYTES // itemsize
-    s.pixels = s.planes * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
-    s.weights = s.group * s.planes * apart(s.C * ROWS)
-    s.scratch = max(strip_size(&s), s.planes * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
-    s.scratch = round_up(s.scratch, 64)
-    return s
-
-
-cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Whether the workspace stays small; a caller who asks for it gets it in any case."""
-    return winograd_sizes(conv, which == BACKWARD_INPUT, itemsize).pixels * itemsize <= MOST_PIXEL_BYTES
+# Pixels and weights are transformed, multiplied value by value, and the products transformed back, for some tiles and some
+# filters at a time. Either the transformed weights of all filters are shared, and a task makes the pixels of some tiles,
+# which stay in its core's L2 cache (`winograd_by_tiles`); or, where so many weights would fill the caches, or tiles are few,
+# the pixels of a block of tiles are shared and lie in the L3 cache, and a task makes the weights of some filters
+# (`winograd_by_filters`). Each sum over channels is one product, in one order, whatever the blocks: same bits.
 
 
 cdef int winograd(const Conv* conv, bint backward, const floating* images, const floating* weight,
@@ -200,45 +28,108 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
     """Fill `outputs`, and return 1; 0 where a value is not finite, and the direct sum must decide which are; NO_MEMORY."""
     cdef Winograd s = winograd_sizes(conv, backward, sizeof(floating))
     cdef int threads = team_of(conv.threads, multiply_adds(conv), 1 << 20)
-    cdef char* workspace = <char*>cyconv_acquire(
-        table_bytes(&s) + (s.pixels + threads * (s.weights + s.scratch)) * sizeof(floating))
-    cdef Py_ssize_t g
-    cdef bint finite = True
+    cdef char* workspace = <char*>cyconv_acquire(s.shared + threads * s.own)
+    cdef bint finite
     if workspace == NULL:
         return NO_MEMORY
-    for g in range(conv.groups):
-        finite = finite and winograd_group(
-            &s, threads, images + g * (s.C // s.phases) * s.H * s.W, weight + g * conv.M * conv.K,
-            bias + g * s.M if bias != NULL else NULL, relu, outputs + g * s.M * s.made.H * s.made.W,
-            <cyconv_tile*>workspace, <floating*>(workspace + table_bytes(&s)))
+    if s.by_tiles:
+        finite = winograd_by_tiles(&s, threads, images, weight, bias, relu, outputs, workspace)
+    else:
+        finite = winograd_by_filters(&s, threads, images, weight, bias, relu, outputs, workspace)
     cyconv_release(workspace)
     return finite
 
 
-cdef bint winograd_group(const Winograd* s, int threads, const floating* images, const floating* weight,
-                         const floating* bias, bint relu, floating* outputs, cyconv_tile* tiles,
-                         floating* workspace) noexcept nogil:
-    cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS)
-    cdef Py_ssize_t row, column, rows, columns, count, parts, t, bad = 0
-    cdef size_t size = s.weights + s.scratch
-    cdef floating* pixels = workspace
-    workspace += s.pixels
-    row = 0
-    while row < all_rows:
-        rows = min(s.rows, all_rows - row)
-        column = 0
-        while column < s.tile_columns:
-            columns = min(s.columns, s.tile_columns - column)
-            count = rows * columns
-            lay_tiles(s, row, rows, column, columns, tiles)
-            parts = parts_of(s, panels, count)
-            for t in prange(s.C, num_threads=threads, schedule="dynamic"):
-                winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels, workspace + threadid() * size)
-            for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
-                bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
-                                        bias, relu, outputs, workspace + threadid() * size)
-            column += columns
-        row += rows
+cdef bint winograd_by_tiles(const Winograd* s, int threads, const floating* images, const floating* weight,
+                            const floating* bias, bint relu, floating* outputs, char* workspace) noexcept nogil:
+    """The weights, a task for each panel of filters; then a task for each block of tiles and part of the filters."""
+    cdef Py_ssize_t panels = ceil_div(s.M, ROWS), blocks = <Py_ssize_t>tile_blocks(s), t, bad = 0
+    cdef char* own = workspace + s.shared
+    for t in prange(s.groups * s.phases_out * panels, num_threads=threads, schedule="dynamic"):
+        winograd_panel(s, t, weight, <floating*>workspace, <floating*>(own + threadid() * s.own))
+    for t in prange(s.groups * blocks * s.parts, num_threads=threads, schedule="dynamic"):
+        bad += winograd_tiles(s, t, blocks, images, <const floating*>workspace, bias, relu, outputs,
+                              own + threadid() * s.own)
+    return bad == 0
+
+
+cdef void winograd_panel(const Winograd* s, Py_ssize_t task, const floating* weight, floating* weights,
+                         floating* packed) noexcept nogil:
+    """weights[group, phase, panel]: see `winograd_weights`."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t panels = ceil_div(s.M, ROWS)
+    weights += task * s.planes * apart(s.C * ROWS)
+    cdef Py_ssize_t m = digit(&task, panels) * ROWS
+    cdef int phase = <int>digit(&task, s.phases_out)
+    winograd_weights(s, phase, weight + task * s.weight_group + m * s.weight_out, min(ROWS, s.M - m), weights, packed)
+    restore_denormals(control)
+
+
+cdef bint winograd_tiles(const Winograd* s, Py_ssize_t task, Py_ssize_t blocks, const floating* images,
+                         const floating* weights, const floating* bias, bint relu, floating* outputs,
+                         char* workspace) noexcept nogil:
+    """One block of tiles: its pixels, then some filters, group by group; returns whether a value is not finite."""
+    cdef uint64_t control = flush_denormals()
+    cdef Py_ssize_t across = ceil_div(s.tile_columns, s.columns), panels = ceil_div(s.M, ROWS)
+    cdef Py_ssize_t part = digit(&task, s.parts), column = digit(&task, across) * s.columns
+    cdef Py_ssize_t row = digit(&task, blocks // across) * s.rows, groups = ceil_div(panels, s.group)
+    cdef Py_ssize_t rows = min(s.rows, s.N * s.tile_rows - row), columns = min(s.columns, s.tile_columns - column)
+    cdef Py_ssize_t count = rows * columns, c, i, m, first
+    cdef cyconv_tile* tiles = <cyconv_tile*>workspace
+    cdef floating* pixels = <floating*>(workspace + table_bytes(s))
+    cdef floating* products = pixels + s.pixels
+    cdef int phase
+    cdef bint finite = True
+    lay_tiles(s, row, rows, column, columns, tiles)
+    for c in range(s.C):
+        winograd_pixels(s, images + task * s.image_group, c, row, rows, column, columns, tiles, pixels, products)
+    weights += task * s.phases_out * panels * s.planes * apart(s.C * ROWS)
+    for i in range(part * groups // s.parts, (part + 1) * groups // s.parts):
+        m = i * s.group * ROWS
+        for phase in range(s.phases_out):
+            first = 0
+            while first < count:
+                finite &= winograd_outputs(
+                    s, phase, min(s.group * ROWS, s.M - m), tiles, first, min(count, first + s.span), count, pixels,
+                    weights + (phase * panels + i * s.group) * s.planes * apart(s.C * ROWS),
+                    bias + task * s.M + m if bias != NULL else NULL, relu,
+                    outputs + (task * s.M + m) * s.made.H * s.made.W, products)
+                first += s.span
+    restore_denormals(control)
+    return not finite
+
+
+cdef bint winograd_by_filters(const Winograd* s, int threads, const floating* images, const floating* weight,
+                              const floating* bias, bint relu, floating* outputs, char* workspace) noexcept nogil:
+    """For each block of tiles the pixels, a task for each channel; then a task for each group of panels of filters."""
+    cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS), plane = s.made.H * s.made.W
+    cdef Py_ssize_t g, row, column, rows, columns, count, parts, t, bad = 0
+    cdef cyconv_tile* tiles = <cyconv_tile*>workspace
+    cdef floating* pixels = <floating*>(workspace + table_bytes(s))
+    cdef char* own = workspace + s.shared
+    for g in range(s.groups):
+        row = 0
+        while row < all_rows and bad == 0:
+            rows = min(s.rows, all_rows - row)
+            column = 0
+            while column < s.tile_columns:
+                columns = min(s.columns, s.tile_columns - column)
+                count = rows * columns
+                lay_tiles(s, row, rows, column, columns, tiles)
+                parts = parts_of(s, panels, count)
+                for t in prange(s.C, num_threads=threads, schedule="dynamic"):
+                    winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels,
+                                    <floating*>(own + threadid() * s.own))
+                for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
+                    bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
+                                            bias, relu, outputs, <floating*>(own + threadid() * s.own))
+                column += columns
+            row += rows
+        images += s.image_group
+        weight += s.weight_group
+        outputs += s.M * plane
+        if bias != NULL:
+            bias += s.M
     return bad == 0
 
 
@@ -334,24 +225,34 @@ cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_
                            const floating* bias, bint relu, floating* outputs, floating* workspace) noexcept nogil:
     """Filters m.. at one part of the tiles, phase by phase; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
-    cdef floating* products = workspace + s.weights  # [value, filter, span]
-    cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m), plane = s.made.H * s.made.W
-    cdef Py_ssize_t spans = ceil_div(count, s.span), panels = ceil_div(filters, ROWS)
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), i, f, first, past
-    cdef cyconv_made made = s.made
+    cdef floating* products = workspace + s.weights
+    cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m), spans = ceil_div(count, s.span), i
     cdef int phase
     cdef bint finite = True
     for phase in range(s.phases_out):
-        made.top, made.left = s.made.top + phase // s.kernel.stride_w, s.made.left + phase % s.kernel.stride_w
         winograd_weights(s, phase, weight + m * s.weight_out, filters, workspace, products)
         for i in range(part * spans // parts, (part + 1) * spans // parts):
-            first, past = i * s.span, min(count, (i + 1) * s.span)
-            winograd_products(s, phase, panels, first, past, round_up(count, 3 * lanes), pixels, workspace, products)
-            for f in range(filters):
-                finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first,
-                                       &s.kernel, bias[m + f] if bias != NULL else 0, relu, &made, outputs + (m + f) * plane)
+            finite &= winograd_outputs(s, phase, filters, tiles, i * s.span, min(count, (i + 1) * s.span), count, pixels,
+                                       workspace, bias + m if bias != NULL else NULL, relu,
+                                       outputs + m * s.made.H * s.made.W, products)
     restore_denormals(control)
     return not finite
+
+
+cdef bint winograd_outputs(const Winograd* s, int phase, Py_ssize_t filters, const cyconv_tile* tiles, Py_ssize_t first,
+                           Py_ssize_t past, Py_ssize_t count, const floating* pixels, const floating* weights,
+                           const floating* bias, bint relu, floating* outputs, floating* products) noexcept nogil:
+    """Some filters at tiles first..past of a block of `count`; returns whether all values are finite."""
+    cdef Py_ssize_t f
+    cdef cyconv_made made = s.made
+    cdef bint finite = True
+    made.top, made.left = s.made.top + phase // s.kernel.stride_w, s.made.left + phase % s.kernel.stride_w
+    winograd_products(s, phase, ceil_div(filters, ROWS), first, past, round_up(count, 3 * lanes_of(sizeof(floating))),
+                      pixels, weights, products)
+    for f in range(filters):
+        finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first,
+                               &s.kernel, bias[f] if bias != NULL else 0, relu, &made, outputs + f * made.H * made.W)
+    return finite
 
 
 cdef void winograd_weights(const Winograd* s, int phase, const floating* weight, Py_ssize_t filters, floating* weights,
@@ -393,27 +294,3 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_
                     c += CHAIN
             t += 3 * lanes
         products += apart(s.group * ROWS * s.span)
-
-
-cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
-    cdef Runs r
-    cdef Py_ssize_t channels, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
-    r.count, r.length, r.step = 1, s.C, s.C
-    channels = s.C // s.phases
-    if s.planes == 6:
-        if v == 5 and s.kernel.height * s.kernel.width < s.phases * s.kernel.r:
-            r.length = s.C - channels
-        return r
-    if s.phases * s.phases_out == 1:
-        return r
-    # the phases of r taps, not r - 1; value 5 is the last tap, value 0 in reverse order
-    full_h, full_w = s.kernel.height - (s.kernel.r - 1) * rows, s.kernel.width - (s.kernel.r - 1) * columns
-    if s.flipped:
-        r.count = not (v // 6 == 0 and phase // columns >= full_h or v % 6 == 0 and phase % columns >= full_w)
-    elif channels >= LEAST_RUN:
-        rows = full_h if v // 6 == 5 else rows
-        columns = full_w if v % 6 == 5 else columns
-        r.step = s.kernel.stride_w * channels
-        r.count = 1 if columns == s.kernel.stride_w else rows
-        r.length = rows * r.step if r.count == 1 else columns * channels
-    return r

@@ -22,7 +22,8 @@ cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize)
     s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
     planes = s.tiles.planes
     s.filters = even_block(conv.M, max(1, SUM_BYTES // (planes * itemsize * round_up(s.channels, lanes))), ROWS)
-    block_of_tiles(&s.tiles, VALUE_BYTES // (planes * itemsize * (s.channels + s.filters)) // lanes * lanes, lanes)
+    block_of_tiles(&s.tiles, VALUE_BYTES // (planes * itemsize * (s.channels + s.filters)) // lanes * lanes, False,
+                   lanes)
     padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
     s.values = planes * (apart(s.channels * padded) + apart(s.filters * padded))
     s.sums = planes * apart(s.filters * round_up(s.channels, lanes))

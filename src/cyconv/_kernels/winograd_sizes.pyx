@@ -1,0 +1,232 @@
+# Sizes of Winograd's convolutions: phases, tiles, blocks, workspace.
+
+cdef Py_ssize_t TABLE_BYTES = 4 << 20  # transformed weights of all filters, where tasks are blocks of tiles,
+cdef Py_ssize_t OWN_BYTES = 1 << 20    # and the transformed pixels of one
+cdef Py_ssize_t LEAST_TILES = 96       # that are worth it: fewer have tasks enough by filters alone
+cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # pixels of one block of tiles, where tasks are groups of filters
+cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
+cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one task
+cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
+cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
+cdef Py_ssize_t MOST_TILES = 480       # in one block, where tasks are groups of filters
+cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
+cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
+cdef Py_ssize_t WINOGRAD_TASKS = 8     # at least, of all tiles; by filters of each block
+cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
+cdef Py_ssize_t MOST_TAPS = 16         # along one axis
+
+
+cdef struct Winograd:
+    # One convolution (of one group) as the transforms see it.
+    Py_ssize_t N, C, H, W                # images in; N counts each part of an image, C each phase of a channel
+    Py_ssize_t read_h, read_w            # rows and columns of these that some window, or of outputs some pixel, reads
+    Py_ssize_t reach_h, reach_w          # rows and columns of conv's outputs whose windows reach the image
+    Py_ssize_t dilation_h, dilation_w
+    Py_ssize_t parts_h, parts_w          # of an image that a dilation divides: as many as it is, or as outputs
+    Py_ssize_t M, H_out, W_out           # outputs that tiles cover, of one part and one phase
+    cyconv_made made                     # planes out
+    Py_ssize_t image_stride, output_stride  # elements from one image to the next
+    Py_ssize_t pad_top, pad_left
+    cyconv_kernel kernel
+    int phases, phases_out               # of each channel that is read, and that is made
+    int planes                           # of the values of tiles: 36, or 6 along one axis
+    int m_h, m_w                         # outputs of a tile, along a side: m + kernel.r = 7, or 1
+    int edge_h                           # rows that it reads below them
+    Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
+    bint flipped
+    Py_ssize_t tile_rows, tile_columns   # of one image
+    Py_ssize_t rows, columns             # of a block: rows of tiles of any images, columns
+    Py_ssize_t group                     # panels of filters of one task
+    Py_ssize_t span                      # tiles of one product
+    Py_ssize_t groups                    # of the convolution
+    Py_ssize_t image_group, weight_group # elements from one's first to the next's
+    bint by_tiles                        # a task is a block of tiles; or some filters
+    Py_ssize_t parts                     # of the filters, each a task, for a block of tiles
+    size_t pixels, weights, scratch      # elements of a block's pixels; of the weights of one group of panels; and for strips,
+                                         # products and weights to be transformed
+    size_t shared, own                   # bytes of workspace: for all threads together, and for each
+
+
+cdef struct Runs:
+    # The channels that have a weight of one value: `count` times `length` of them, `step` apart.
+    Py_ssize_t count, length, step
+
+
+cdef inline Py_ssize_t apart(Py_ssize_t size) noexcept nogil:
+    # Distance between the planes of the values, of `size`: off the powers of two, at which they would share cache lines.
+    return round_up(size, 16) + 16
+
+
+cdef bint winograd_applies(const Conv* conv) noexcept nogil:
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t taps = ceil_div(w.kernel_h, w.stride_h)
+    return ((taps == ceil_div(w.kernel_w, w.stride_w) and 2 <= taps <= 5 or along_one_axis(w))
+            and max(w.stride_h, w.stride_w) <= MOST_STRIDE
+            and min(w.stride_h, w.dilation_h) == 1 and min(w.stride_w, w.dilation_w) == 1
+            and w.pad_top <= w.dilation_h * (w.kernel_h - 1) and w.pad_left <= w.dilation_w * (w.kernel_w - 1))
+
+
+cdef inline bint along_one_axis(const Window* w) noexcept nogil:
+    return (min(w.kernel_h, w.kernel_w) == 1 and 2 <= max(w.kernel_h, w.kernel_w) <= MOST_TAPS
+            and max(w.stride_h, w.stride_w) == 1)
+
+
+cdef int axis_taps(int taps) noexcept nogil:
+    """The r whose parts of a kernel take the fewest products for an output; the last value of a short part is 0."""
+    cdef int r, best = 2
+    for r in range(3, 5):
+        if axis_products(taps, r) < axis_products(taps, best):
+            best = r
+    return best
+
+
+cdef inline double axis_products(int taps, int r) noexcept nogil:
+    return (6.0 * ceil_div(taps, r) - (taps % r != 0)) / (7 - r)
+
+
+cdef void block_of_tiles(Winograd* s, Py_ssize_t most, bint task, Py_ssize_t lanes) noexcept nogil:
+    """Rows and columns of a block of at most about `most` tiles, a task or not: whole rows of tiles, or a part of one."""
+    most = max(lanes, most)
+    s.rows, s.columns = 1, min(s.tile_columns, most, MOST_COLUMNS)
+    if s.columns < s.tile_columns:  # equal parts
+        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), 3 * lanes))
+    else:
+        s.rows = rows_of_tiles(s.N * s.tile_rows, s.columns, most, task, lanes)
+
+
+cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t most, bint task, Py_ssize_t lanes) noexcept nogil:
+    """The rows of a block, of all `rows`, that fill vectors best; of tasks one is waited for in the end."""
+    cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, vectors
+    cdef Py_ssize_t few = min(best, ceil_div(3 * lanes, columns)) if task else best // 2 + 1
+    for r in range(best, few - 1, -1):
+        vectors = rows // r * ceil_div(r * columns, lanes) + ceil_div(rows % r * columns, lanes)
+        if task:
+            vectors += ceil_div(r * columns, lanes)
+        if vectors < least or vectors == least and ceil_div(rows, r) == ceil_div(rows, best):
+            best, least = r, vectors
+    return best
+
+
+cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
+    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide; of tiles one pixel wide, all in a row.
+    if not s.kernel.wide:
+        return round_up(s.rows * s.columns, 16) + 16
+    return s.m_w * columns + 8 - s.m_w
+
+
+cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
+    # The rows of the images in a block, each with those that its last tiles reach into.
+    if not s.kernel.wide:
+        return 6 * strip_length(s, s.columns)
+    return (s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns)
+
+
+cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
+    # Of the table of a block's tiles, filled up to a whole vector.
+    return round_up((s.rows * s.columns + 16) * sizeof(cyconv_tile), 64)
+
+
+cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsize) noexcept nogil:
+    cdef Winograd s
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize), table, most
+    memset(&s, 0, sizeof(Winograd))
+    s.dilation_h = w.dilation_h if w.kernel_h > 1 else 1
+    s.dilation_w = w.dilation_w if w.kernel_w > 1 else 1
+    s.kernel.height, s.kernel.width = <int>w.kernel_h, <int>w.kernel_w
+    s.kernel.stride_h, s.kernel.stride_w = <int>w.stride_h, <int>w.stride_w
+    s.kernel.high, s.kernel.wide = w.kernel_h > 1, w.kernel_w > 1
+    s.planes = 36 if s.kernel.high and s.kernel.wide else 6
+    s.phases = s.phases_out = 1
+    if s.planes == 36:
+        s.kernel.r = <int>ceil_div(s.kernel.height, s.kernel.stride_h)
+    else:
+        s.kernel.r = axis_taps(<int>taps)
+        s.phases = <int>ceil_div(taps, s.kernel.r)
+    s.m_h = 7 - s.kernel.r if s.kernel.high else 1
+    s.m_w = 7 - s.kernel.r if s.kernel.wide else 1
+    s.edge_h = s.kernel.r - 1 if s.kernel.high else 0
+    s.reach_h = min(conv.H_out, ceil_div(conv.H_in + w.pad_top, w.stride_h))
+    s.reach_w = min(conv.W_out, ceil_div(conv.W_in + w.pad_left, w.stride_w))
+    if backward:
+        s.phases_out = s.kernel.stride_h * s.kernel.stride_w
+        s.C, s.H, s.W, s.M = conv.M * s.phases, conv.H_out, conv.W_out, conv.C
+        s.read_h, s.read_w = s.reach_h, s.reach_w
+        s.made.H, s.made.W = conv.H_in, conv.W_in
+        # the first output of a tile is pixel[q*s + a - pad] of q = pad // s, for each phase a
+        s.made.top, s.made.left = -(w.pad_top % w.stride_h), -(w.pad_left % w.stride_w)
+        s.pad_top = w.dilation_h * (ceil_div(w.kernel_h, w.stride_h) - 1) - w.pad_top // w.stride_h
+        s.pad_left = w.dilation_w * (ceil_div(w.kernel_w, w.stride_w) - 1) - w.pad_left // w.stride_w
+        s.image_stride, s.output_stride = conv.C_out * conv.L, conv.C_in * conv.H_in * conv.W_in
+        s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
+    else:
+        s.phases *= s.kernel.stride_h * s.kernel.stride_w
+        s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
+        # not what a stride leaves at the bottom and at the right: it would round what it has no part in
+        s.read_h = min(s.H, (conv.H_out - 1) * w.stride_h + w.dilation_h * (w.kernel_h - 1) + 1 - w.pad_top)
+        s.read_w = min(s.W, (conv.W_out - 1) * w.stride_w + w.dilation_w * (w.kernel_w - 1) + 1 - w.pad_left)
+        s.made.H, s.made.W = conv.H_out, conv.W_out
+        s.pad_top, s.pad_left = w.pad_top, w.pad_left
+        s.image_stride, s.output_stride = conv.C_in * conv.H_in * conv.W_in, conv.C_out * conv.L
+        s.weight_out, s.weight_in = conv.C * taps, taps
+    s.groups, s.weight_group, s.image_group = conv.groups, conv.M * conv.K, s.C // s.phases * s.H * s.W
+    s.made.stride_h = s.dilation_h * (w.stride_h if backward else 1)
+    s.made.stride_w = s.dilation_w * (w.stride_w if backward else 1)
+    s.parts_h, s.parts_w = min(s.dilation_h, s.made.H), min(s.dilation_w, s.made.W)
+    s.N = conv.N * s.parts_h * s.parts_w
+    s.H_out = ceil_div(s.made.H - s.made.top, s.made.stride_h)
+    s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
+    s.tile_rows = ceil_div(s.H_out, s.m_h)
+    s.tile_columns = ceil_div(s.W_out, s.m_w)
+    table = round_up(s.groups * s.phases_out * ceil_div(s.M, ROWS) * s.planes * apart(s.C * ROWS), 64)
+    tiles = s.N * s.tile_rows * s.tile_columns
+    # one group of filters is one task
+    s.by_tiles = (table * itemsize <= TABLE_BYTES
+                  and (s.M <= 4 * ROWS or s.groups * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
+    if s.by_tiles:
+        most = max(OWN_BYTES // (s.planes * s.C * itemsize), 3 * lanes)
+    else:
+        most = min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes)
+    block_of_tiles(&s, most, s.by_tiles, lanes)
+    s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
+    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.planes * s.C * ROWS * itemsize)))
+    s.span = SPAN_BYTES // itemsize
+    s.parts = min(ceil_div(s.M, s.group * ROWS), max(1, WINOGRAD_TASKS // max(1, s.groups * <Py_ssize_t>tile_blocks(&s))))
+    s.pixels = s.planes * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
+    s.weights = s.group * s.planes * apart(s.C * ROWS)
+    s.scratch = max(strip_size(&s), s.planes * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
+    s.scratch = round_up(s.scratch, 64)
+    if s.by_tiles:
+        s.shared, s.own = table * itemsize, table_bytes(&s) + (s.pixels + s.scratch) * itemsize
+    else:
+        s.shared, s.own = table_bytes(&s) + s.pixels * itemsize, (s.weights + s.scratch) * itemsize
+    return s
+
+
+cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    """Whether the workspace stays small; a caller who asks for it gets it in any case."""
+    return winograd_sizes(conv, which == BACKWARD_INPUT, itemsize).pixels * itemsize <= MOST_PIXEL_BYTES
+
+
+cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
+    cdef Runs r
+    cdef Py_ssize_t channels, rows = s.kernel.stride_h, columns = s.kernel.stride_w, full_h, full_w
+    r.count, r.length, r.step = 1, s.C, s.C
+    channels = s.C // s.phases
+    if s.planes == 6:
+        if v == 5 and s.kernel.height * s.kernel.width < s.phases * s.kernel.r:
+            r.length = s.C - channels
+        return r
+    if s.phases * s.phases_out == 1:
+        return r
+    # the phases of r taps, not r - 1; value 5 is the last tap, value 0 in reverse order
+    full_h, full_w = s.kernel.height - (s.kernel.r - 1) * rows, s.kernel.width - (s.kernel.r - 1) * columns
+    if s.flipped:
+        r.count = not (v // 6 == 0 and phase // columns >= full_h or v % 6 == 0 and phase % columns >= full_w)
+    elif channels >= LEAST_RUN:
+        rows = full_h if v // 6 == 5 else rows
+        columns = full_w if v % 6 == 5 else columns
+        r.step = s.kernel.stride_w * channels
+        r.count = 1 if columns == s.kernel.stride_w else rows
+        r.length = rows * r.step if r.count == 1 else columns * channels
+    return r
