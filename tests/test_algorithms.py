@@ -127,8 +127,11 @@ def test_winograd(geometry, dtype):
 
 @cases(
     "geometry",
-    {name: WINOGRAD[name] for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups",
-                                   "five-asymmetric", "strides", "stride-blocks", "stride-parts", "dilations", "row-7", "row-blocks", "column-10")},
+    {
+        name: WINOGRAD[name]
+        for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups", "five-asymmetric",
+                     "strides", "stride-blocks", "stride-parts", "dilations", "row-7", "row-blocks", "column-10")
+    },
 )
 @dtypes
 def test_winograd_same_bits(backend, geometry, dtype):

@@ -14,12 +14,12 @@ static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdi
     }
 }
 
-/* packed[p][j] = B[p][j] of `columns` columns, at most 3 * LANES (zeros up to a whole vector), or of B stored
-   transposed; rows of packed are 3 * LANES apart. */
-static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, ptrdiff_t columns, ptrdiff_t k,
+/* packed[p][j] = B[p][j] of `columns` columns, at most `width` (zeros up to that), or of B stored transposed; rows of
+   packed are `width` apart, a whole number of vectors. */
+static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, ptrdiff_t columns, ptrdiff_t k, ptrdiff_t width,
                                 REAL *packed)
 {
-    const ptrdiff_t width = 3 * LANES, whole = columns / LANES * LANES, rest = columns - whole;
+    const ptrdiff_t whole = columns / LANES * LANES;
     if (!transposed) {
         for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
             memcpy(packed, b, columns * sizeof(REAL));
@@ -36,9 +36,9 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
         }
     for (; p < k; p++)
         for (ptrdiff_t j = 0; j < whole; j++) packed[p * width + j] = b[j * ldb + p];
-    if (rest)
+    if (whole < width)
         for (p = 0; p < k; p++)
-            for (ptrdiff_t l = 0; l < LANES; l++) packed[p * width + whole + l] = l < rest ? b[(whole + l) * ldb + p] : 0;
+            for (ptrdiff_t j = whole; j < width; j++) packed[p * width + j] = j < columns ? b[j * ldb + p] : 0;
 }
 
 typedef struct { /* B (k, whole + last + single), as it is read */
@@ -55,14 +55,14 @@ static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, in
                                   ptrdiff_t k, const REAL *packed)
 {
     const ptrdiff_t width = 3 * LANES, over = columns % LANES;
-    PANEL(right) r = {.k = k, .panels = packed, .length = width, .step = width * k, .rest_length = width};
+    PANEL(right) r = {.k = k, .panels = packed, .length = width, .step = width * k};
     if (over <= (columns % width == over && !transposed_a ? LANES / 2 : LANES / 4)) r.single = over;
     r.repeated = transposed_a ? ROWS : 1;
     r.whole = (columns - r.single) / width * width;
     r.last = columns - r.single - r.whole;
     if (in_place) r.panels = b, r.length = ldb, r.step = width;
     else packed += r.whole * k;
-    r.rest = packed;
+    r.rest = packed, r.rest_length = (r.last + LANES - 1) / LANES * LANES;
     if (in_place && r.last % LANES == 0) r.rest = b + r.whole, r.rest_length = ldb;
     else if (r.last) packed += width * k;
     r.dots = packed;
@@ -76,7 +76,7 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
     REAL *packed = (REAL *)r->panels;
     if (r->panels != b && transposed)
         for (ptrdiff_t j = 0; j < r->whole; j += width, packed += r->step)
-            PANEL(pack_columns)(b + j * step, ldb, 1, width, k, packed);
+            PANEL(pack_columns)(b + j * step, ldb, 1, width, k, width, packed);
     else if (r->panels != b)
         for (ptrdiff_t p = 0; p < k; p++) {
             REAL *panel = packed + p * width;
@@ -86,7 +86,7 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
                     *(PANEL(memory) *)(panel + v * LANES) = *(const PANEL(memory) *)(from + v * LANES);
         }
     b += r->whole * step;
-    if (r->last && r->rest != b) PANEL(pack_columns)(b, ldb, transposed, r->last, k, (REAL *)r->rest);
+    if (r->last && r->rest != b) PANEL(pack_columns)(b, ldb, transposed, r->last, k, r->rest_length, (REAL *)r->rest);
     b += r->last * step;
     packed = (REAL *)r->dots;
     for (ptrdiff_t j = 0; j < r->single; j++, b += step)
@@ -145,12 +145,12 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
                                     int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
 {
     REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP;
-    const ptrdiff_t columns = r->whole + r->last;
+    const ptrdiff_t columns = r->whole + r->last, rest_length = (r->last + LANES - 1) / LANES * LANES; /* packed */
     /* tall blocks read more rows than the L1 cache keeps where those are pages apart */
     const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
         rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
-        const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES;
+        const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES && r->rest_length == rest_length;
         PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
         if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
         else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* ROWS or fewer, also in place */

@@ -83,19 +83,19 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
     }
 }
 
-/* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3. Only packed rows of B, 3 * LANES wide, may
-   be multiplied by rows of A that are not. */
+/* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3; rows of B are `width` apart. Only packed
+   ones, vectors * LANES wide, may be multiplied by rows of A that are not. */
 static void PANEL(product)(PANEL(left) l, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows,
                            int accumulate, int vectors)
 {
     if (l.direct) {
         if (vectors == 3) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, ROWS, 1, 0);
-        else if (vectors == 2) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 1, 0);
-        else PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 1, ROWS, 1, 0);
-    } else if (width == 3 * LANES) {
+        else if (vectors == 2) PANEL(block)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 1, 0);
+        else PANEL(block)(l, b, LANES, k, c, ldc, rows, accumulate, 1, ROWS, 1, 0);
+    } else if (width == vectors * LANES) {
         if (vectors == 3) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, ROWS, 0, 0);
-        else if (vectors == 2) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 0, 0);
-        else PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 1, ROWS, 0, 0);
+        else if (vectors == 2) PANEL(block)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 0, 0);
+        else PANEL(block)(l, b, LANES, k, c, ldc, rows, accumulate, 1, ROWS, 0, 0);
     } else {
         if (vectors == 3) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, 3, ROWS, 0, 0);
         else if (vectors == 2) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, 2, ROWS, 0, 0);
@@ -109,35 +109,35 @@ static void PANEL(tall_product)(PANEL(left) l, const REAL *b, ptrdiff_t k, REAL 
     const int half = GROUP / 2, rest = GROUP - half;
     const PANEL(left) low = PANEL(below)(l, half);
     if (l.direct) {
-        if (vectors == 1) PANEL(block)(l, b, 3 * LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 1, 0);
+        if (vectors == 1) PANEL(block)(l, b, LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 1, 0);
         if (vectors == 1) return;
-        PANEL(block)(l, b, 3 * LANES, k, c, ldc, half, accumulate, 2, half, 1, 0);
-        PANEL(block)(low, b, 3 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 1, 0);
+        PANEL(block)(l, b, 2 * LANES, k, c, ldc, half, accumulate, 2, half, 1, 0);
+        PANEL(block)(low, b, 2 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 1, 0);
     } else {
-        if (vectors == 1) PANEL(block)(l, b, 3 * LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 0, 0);
+        if (vectors == 1) PANEL(block)(l, b, LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 0, 0);
         if (vectors == 1) return;
-        PANEL(block)(l, b, 3 * LANES, k, c, ldc, half, accumulate, 2, half, 0, 0);
-        PANEL(block)(low, b, 3 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 0, half % ROWS);
+        PANEL(block)(l, b, 2 * LANES, k, c, ldc, half, accumulate, 2, half, 0, 0);
+        PANEL(block)(low, b, 2 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 0, half % ROWS);
     }
 }
 
-/* The same of any rows, in the blocks that suit. */
+/* The same of any rows, in the blocks that suit. Of rows that lie in A whole blocks of ROWS are read. */
 static void PANEL(rows_product)(PANEL(left) l, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows,
                                 int accumulate, int vectors)
 {
     int i = 0;
-    for (; vectors < 3 && rows - i >= GROUP && width == 3 * LANES; i += GROUP)
+    for (; vectors < 3 && rows - i >= GROUP && width == vectors * LANES; i += GROUP)
         PANEL(tall_product)(PANEL(below)(l, i), b, k, c + i * ldc, ldc, accumulate, vectors);
     for (; i < rows; i += ROWS)
         PANEL(product)(PANEL(below)(l, i), b, width, k, c + i * ldc, ldc, rows - i < ROWS ? rows - i : ROWS, accumulate, vectors);
 }
 
-/* The same of whole packed panels, a_length apart, and packed rows of B. */
-static void PANEL(panel_rows)(const REAL *a, ptrdiff_t a_length, int panels, const REAL *b, ptrdiff_t k, REAL *c,
+/* The same of packed panels of A, a_length apart, or with `direct` of its rows, a_length apart; B is packed. */
+static void PANEL(panel_rows)(const REAL *a, ptrdiff_t a_length, int direct, int rows, const REAL *b, ptrdiff_t k, REAL *c,
                               ptrdiff_t ldc, int accumulate, int vectors)
 {
-    const PANEL(left) l = {a, 0, a_length, NULL, 0};
-    PANEL(rows_product)(l, b, 3 * LANES, k, c, ldc, panels * ROWS, accumulate, vectors);
+    const PANEL(left) l = {a, direct, a_length, NULL, 0};
+    PANEL(rows_product)(l, b, vectors * LANES, k, c, ldc, rows, accumulate, vectors);
 }
 
 /* The perfect shuffle of `count` vectors: the elements of the first half alternate with those of the second.

@@ -10,8 +10,8 @@ cdef extern from "vectors.h":
     const int CYCONV_PANELS
     const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    void cyconv_float_panel_rows(const float*, Py_ssize_t, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int) noexcept nogil
-    void cyconv_double_panel_rows(const double*, Py_ssize_t, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int) noexcept nogil
+    void cyconv_float_panel_rows(const float*, Py_ssize_t, int, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int) noexcept nogil
+    void cyconv_double_panel_rows(const double*, Py_ssize_t, int, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
@@ -29,28 +29,33 @@ cdef extern from "vectors.h":
     ctypedef struct cyconv_kernel:
         int height, width, stride_h, stride_w, r, high, wide
     ctypedef struct cyconv_tile:
-        Py_ssize_t pixel, output, y, x
-        int whole
+        Py_ssize_t pixel, output, y, x, run
     ctypedef struct cyconv_made:
         Py_ssize_t H, W, stride_h, stride_w, top, left
     ctypedef struct cyconv_filter:
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
+    void cyconv_float_lay_channels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_interleave(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, float*,
-                                  Py_ssize_t, Py_ssize_t) noexcept nogil
+                                  Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
+    void cyconv_double_lay_channels(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
+                                   Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_interleave(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, double*,
-                                   Py_ssize_t, Py_ssize_t) noexcept nogil
+                                  Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
                              float*) noexcept nogil
     int cyconv_double_tap_sums(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
                              double*) noexcept nogil
-    void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, const cyconv_kernel*, int, int, int,
-                                  float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, int, Py_ssize_t, const cyconv_kernel*, int, int, int,
-                                  double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    int cyconv_float_output_tiles(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, float, int,
-                                 const cyconv_made*, float*) noexcept nogil
-    int cyconv_double_output_tiles(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, double, int,
-                                 const cyconv_made*, double*) noexcept nogil
+    void cyconv_float_weight_panel(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
+                                   int, int, int, float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_weight_panel(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
+                                   int, int, int, double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    int cyconv_float_output_tiles(const float*, Py_ssize_t, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*,
+                                  const float*, Py_ssize_t, int, const cyconv_made*, float*, Py_ssize_t) noexcept nogil
+    int cyconv_double_output_tiles(const double*, Py_ssize_t, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*,
+                                  const double*, Py_ssize_t, int, const cyconv_made*, double*, Py_ssize_t) noexcept nogil
     void cyconv_float_lay_rows(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                               Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_filter_plane(const cyconv_filter*, const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*,
@@ -87,13 +92,14 @@ cdef extern from "vectors.h":
                                     Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
 
 
-cdef inline void panel_rows(const floating* a, Py_ssize_t a_length, int panels, const floating* b, Py_ssize_t k, floating* c,
-                            Py_ssize_t ldc, bint accumulate, int vectors) noexcept nogil:
-    # C (panels*ROWS, vectors*LANES) := A B, or C + A B; packed: panels of A are a_length apart, rows of B 3*LANES.
+cdef inline void panel_rows(const floating* a, Py_ssize_t a_length, bint direct, int rows, const floating* b, Py_ssize_t k,
+                            floating* c, Py_ssize_t ldc, bint accumulate, int vectors) noexcept nogil:
+    # C (rows, vectors*LANES) := A B, or C + A B. A: packed panels, a_length apart; or `direct` its rows, a_length apart, of
+    # which whole blocks of ROWS are read. Rows of B are vectors*LANES wide.
     if floating is float:
-        cyconv_float_panel_rows(a, a_length, panels, b, k, c, ldc, accumulate, vectors)
+        cyconv_float_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors)
     else:
-        cyconv_double_panel_rows(a, a_length, panels, b, k, c, ldc, accumulate, vectors)
+        cyconv_double_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors)
 
 
 cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,
@@ -150,13 +156,29 @@ cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
     return PANEL_SCRATCH(lanes_of(itemsize))
 
 
+cdef inline void interleave(const floating* strips, Py_ssize_t stride, Py_ssize_t count, floating* out) noexcept nogil:
+    if floating is float:
+        cyconv_float_interleave(strips, stride, count, out)
+    else:
+        cyconv_double_interleave(strips, stride, count, out)
+
+
+cdef inline void lay_channels(const floating* planes, Py_ssize_t plane, Py_ssize_t row_length, Py_ssize_t H, Py_ssize_t W,
+                              Py_ssize_t y, Py_ssize_t step_h, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t count,
+                              floating* strip) noexcept nogil:
+    if floating is float:
+        cyconv_float_lay_channels(planes, plane, row_length, H, W, y, step_h, x, rows, count, strip)
+    else:
+        cyconv_double_lay_channels(planes, plane, row_length, H, W, y, step_h, x, rows, count, strip)
+
+
 cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyconv_tile* tiles, Py_ssize_t count,
                              const cyconv_kernel* kernel, bint gradient, floating* values, Py_ssize_t plane,
-                             Py_ssize_t panel) noexcept nogil:
+                             Py_ssize_t row, Py_ssize_t half) noexcept nogil:
     if floating is float:
-        cyconv_float_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, panel)
+        cyconv_float_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, row, half)
     else:
-        cyconv_double_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, panel)
+        cyconv_double_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, row, half)
 
 
 cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
@@ -167,24 +189,25 @@ cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t fir
         return cyconv_double_tap_sums(sums, plane, first, past, channels, kernel, grad_weight)
 
 
-cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_ssize_t weight_in, int filters,
-                              Py_ssize_t channels, const cyconv_kernel* kernel, int first, int past, bint flipped,
-                              floating* values, Py_ssize_t plane, Py_ssize_t step, floating* packed) noexcept nogil:
+cdef inline void weight_panel(const floating* weight, Py_ssize_t weight_out, Py_ssize_t weight_in, Py_ssize_t filters,
+                              Py_ssize_t width, Py_ssize_t channels, const cyconv_kernel* kernel, int first, int past,
+                              bint flipped, floating* values, Py_ssize_t plane, Py_ssize_t step,
+                              floating* packed) noexcept nogil:
     if floating is float:
-        cyconv_float_weight_panel(weight, weight_out, weight_in, filters, channels, kernel, first, past, flipped, values,
-                                  plane, step, packed)
+        cyconv_float_weight_panel(weight, weight_out, weight_in, filters, width, channels, kernel, first, past, flipped,
+                                  values, plane, step, packed)
     else:
-        cyconv_double_weight_panel(weight, weight_out, weight_in, filters, channels, kernel, first, past, flipped, values,
-                                   plane, step, packed)
+        cyconv_double_weight_panel(weight, weight_out, weight_in, filters, width, channels, kernel, first, past, flipped,
+                                   values, plane, step, packed)
 
 
-cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, const cyconv_tile* tiles, Py_ssize_t count,
-                              const cyconv_kernel* kernel, floating bias, bint relu, const cyconv_made* made,
-                              floating* output) noexcept nogil:
+cdef inline bint output_tiles(const floating* values, Py_ssize_t plane, Py_ssize_t row, const cyconv_tile* tiles,
+                              Py_ssize_t count, const cyconv_kernel* kernel, const floating* bias, Py_ssize_t filters,
+                              bint relu, const cyconv_made* made, floating* output, Py_ssize_t size) noexcept nogil:
     if floating is float:
-        return cyconv_float_output_tiles(values, plane, tiles, count, kernel, bias, relu, made, output)
+        return cyconv_float_output_tiles(values, plane, row, tiles, count, kernel, bias, filters, relu, made, output, size)
     else:
-        return cyconv_double_output_tiles(values, plane, tiles, count, kernel, bias, relu, made, output)
+        return cyconv_double_output_tiles(values, plane, row, tiles, count, kernel, bias, filters, relu, made, output, size)
 
 
 cdef inline void lay_rows(const floating* plane, Py_ssize_t row_length, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y,

@@ -78,15 +78,14 @@ cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):
 cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Winograd s = winograd_sizes(conv, backward, itemsize)
     cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns, block = s.rows * s.columns
-    cdef Py_ssize_t panels = ceil_div(s.M, s.group * ROWS), blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
-    cdef Py_ssize_t tasks = blocks * (s.parts if s.by_tiles else max(s.C, panels * parts_of(&s, panels, block)))
+    cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
+    cdef Py_ssize_t tasks = blocks * (s.parts if s.by_tiles else max(s.C, s.panels * parts_of(&s, block)))
     cdef int phase, v
     for phase in range(s.phases_out):
         for v in range(s.planes):
             products += runs(&s, phase, v).count
-    return plan_of((min(s.group * ROWS, s.M), min(s.span, block), s.C),
-                   blocks * panels * ceil_div(block, s.span) * products, conv.groups * tiles, tasks,
-                   team_of(conv.threads, multiply_adds(conv), 1 << 20), s.shared, s.own)
+    return plan_of((s.span, min(s.width, s.M), s.C), blocks * s.panels * ceil_div(block, s.span) * products,
+                   conv.groups * tiles, tasks, team_of(conv.threads, multiply_adds(conv), 1 << 20), s.shared, s.own)
 
 
 cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):

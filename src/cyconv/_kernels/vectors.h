@@ -58,7 +58,7 @@
 #define TILE_ROWS 7
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
-/* Transformed weights of one group of filters: they stay in the L2 cache, of 1 MiB and more where there is AVX-512. */
+/* Transformed weights of one panel of filters: they stay in the L2 cache, of 1 MiB and more where there is AVX-512. */
 #define WINOGRAD_GROUP_BYTES (FLOAT_LANES > 8 ? 1300000 : 600000)
 
 typedef struct { /* as Winograd's filtering takes it: phases of r x r taps or fewer; or along one axis, of r taps */
@@ -84,9 +84,9 @@ static inline void cyconv_places(const cyconv_kernel *k, int phase, int flipped,
 }
 
 typedef struct { /* one tile of Winograd's filtering */
-    ptrdiff_t pixel;        /* its first, in the strip of the input; not of tiles one pixel wide */
+    ptrdiff_t pixel;        /* its first, in the strip of the input */
     ptrdiff_t output, y, x; /* of its outputs, where `top` and `left` are 0: the first; its row and column */
-    int whole;              /* tiles with all their columns from here on, side by side */
+    ptrdiff_t run;          /* tiles side by side, from this one on */
 } cyconv_tile;
 
 typedef struct { /* a plane of outputs; output (y, x) of one of its phases lies at (y * stride_h + top, x * stride_w + left) */

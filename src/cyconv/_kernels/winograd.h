@@ -4,13 +4,10 @@
    y = A^T [(G g) * (B^T d)] in each direction (Winograd, 1980; Lavin and Gray, 2016), made from the points
    0, +-P, +-Q, infinity by the Toom-Cook construction. P = 5/8 and Q = 3/2 keep the matrices small: the
    largest error in float32 is a third of that of the usual +-1, +-2. The pairs +-p share their even and odd
-   halves. Loops run along tiles, LANES at a time, of whatever rows and images. Included once for each type, after
-   panel.h and depthwise.h. */
+   halves.
 
-typedef REAL PANEL(filters) VECTOR_OF(ROWS);
-#if LANES > 8
-typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(sizeof(REAL)), may_alias));
-#endif
+   The lanes of a vector are channels, or filters: tiles are transformed one by one, wherever they lie, with no shuffles.
+   Planes are transposed on the way in and on the way out. Included once for each type, after gemm.h and depthwise.h. */
 
 /* B^T d: six pixels to six values, elementwise on vectors. */
 #define WINOGRAD_INPUT(type, d, v)                                                                        \
@@ -88,175 +85,208 @@ typedef REAL PANEL(eight) __attribute__((vector_size(8 * sizeof(REAL)), aligned(
         g[r - 1] += u[5];                                                                           \
     } while (0)
 
-/* The pixels first[l] + 0..7, l < LANES, as eight vectors: v[j] holds pixel j of every tile. */
-CYCONV_INLINE void PANEL(gather)(const REAL *const *first, ptrdiff_t offset, PANEL(vector) *v)
+/* out[p * LANES + l] = in[l * stride + p], p < count and on to a whole vector: the strips of LANES channels as one. */
+static void PANEL(interleave)(const REAL *in, ptrdiff_t stride, ptrdiff_t count, REAL *out)
 {
-#pragma GCC unroll 8
-    for (int i = 0; i < 8; i++) {
-#if LANES > 8 /* two tiles in a vector */
-        const PANEL(eight) a = *(const PANEL(eight) *)(first[2 * i] + offset);
-        const PANEL(eight) b = *(const PANEL(eight) *)(first[2 * i + 1] + offset);
-        v[i] = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-#else
-        v[i] = *(const PANEL(memory) *)(first[i * LANES / 8] + offset + i * LANES % 8);
-#endif
+    for (ptrdiff_t p = 0; p < count; p += LANES) {
+        PANEL(vector) v[LANES];
+        PANEL(load_transposed)(in + p, stride, v, LANES);
+        for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(out + (p + l) * LANES) = v[l];
     }
-#pragma GCC unroll 4
-    for (int lanes = 1; lanes < LANES; lanes *= 2) PANEL(shuffle)(v, 8);
+}
+
+/* The same straight from LANES planes (H, W), `plane` apart, as lay_rows takes their rows: strip[(r * count + t) * LANES + l] =
+   pixel (y + r * step_h, x + t) of channel l, 0 outside. Up to a vector of pixels behind the strip are changed. */
+static void PANEL(lay_channels)(const REAL *planes, ptrdiff_t plane, ptrdiff_t row_length, ptrdiff_t H, ptrdiff_t W, ptrdiff_t y,
+                                ptrdiff_t step_h, ptrdiff_t x, ptrdiff_t rows, ptrdiff_t count, REAL *strip)
+{
+    const ptrdiff_t first = x < 0 ? -x : 0, past = W - x < count ? W - x : count;
+    for (; rows > 0; rows--, y += step_h, strip += count * LANES) {
+        if (y < 0 || y >= H || first >= past) {
+            memset(strip, 0, count * LANES * sizeof(REAL));
+            continue;
+        }
+        const ptrdiff_t row = y * row_length + x;
+        memset(strip, 0, first * LANES * sizeof(REAL));
+        for (ptrdiff_t t = first; t < past; t += LANES) {
+            PANEL(vector) v[LANES];
+            REAL ends[LANES][LANES];
+            const int inside = row + t + LANES <= plane; /* what is read behind a row, the next one or zeros overwrite */
+            for (int l = 0; l < LANES && !inside; l++)
+                memcpy(ends[l], planes + l * plane + row + t, (past - t < LANES ? past - t : LANES) * sizeof(REAL));
+            PANEL(load_transposed)(inside ? planes + row + t : ends[0], inside ? plane : LANES, v, LANES);
+            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(strip + (t + l) * LANES) = v[l];
+        }
+        memset(strip + past * LANES, 0, (count - past) * LANES * sizeof(REAL));
+    }
+}
+
+#undef PAIRED
+#if defined(__GNUC__) && LANES == 2 * ROWS
+#define PAIRED(a, b, part) PANEL(paired)(a, b, part)
+/* The lower halves of two vectors, or with `part` the upper ones. */
+CYCONV_INLINE PANEL(vector) PANEL(paired)(PANEL(vector) a, PANEL(vector) b, const int part)
+{
+#if LANES == 16
+    return part ? __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29, 30, 31)
+                : __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22, 23);
+#elif LANES == 8
+    return part ? __builtin_shufflevector(a, b, 4, 5, 6, 7, 12, 13, 14, 15) : __builtin_shufflevector(a, b, 0, 1, 2, 3, 8, 9, 10, 11);
+#else
+    return part ? __builtin_shufflevector(a, b, 2, 3, 6, 7) : __builtin_shufflevector(a, b, 0, 1, 4, 5);
+#endif
+}
+#else
+#define PAIRED(a, b, part) (a)
+#endif
+
+/* B^T d, or A y with `gradient`, of the columns of one tile: between[j][i] is value i of column j. */
+CYCONV_INLINE void PANEL(transform_rows)(const REAL *pixels, ptrdiff_t length, const int m, const int gradient,
+                                         PANEL(vector) (*between)[6])
+{
+    for (int i = 0; i < (gradient ? m : 6); i++, pixels += length * LANES) {
+        PANEL(vector) v[6], out[6];
+        for (int j = 0; j < (gradient ? m : 6); j++) v[j] = *(const PANEL(memory) *)(pixels + j * LANES);
+        if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
+        else WINOGRAD_INPUT(PANEL(vector), v, out);
+        for (int j = 0; j < 6; j++) between[j][i] = out[j];
+    }
 }
 
 CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
-                                          const int m, const int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
+                                          const int m, const int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t row,
+                                          ptrdiff_t half)
 {
-    for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) half[6][6], v[8], out[6];
-        const REAL *first[LANES];
-        for (int l = 0; l < LANES; l++) first[l] = strip + tiles[t + l].pixel;
-        for (int i = 0; i < (gradient ? m : 6); i++) {
-            PANEL(gather)(first, i * length, v);
-            if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
-            else WINOGRAD_INPUT(PANEL(vector), v, out);
-            for (int j = 0; j < 6; j++) half[j][i] = out[j];
-        }
-        REAL *target = values + t / (3 * LANES) * panel + t % (3 * LANES);
+    PANEL(vector) between[2][6][6], out[2][6];
+    const int most = half ? 2 : 1; /* tiles at once: halves of two fill a vector of a panel */
+    for (ptrdiff_t t = 0, now; t < count; t += now, values += now * row) {
+        now = count - t < most ? count - t : most;
+        for (int q = 0; q < now; q++)
+            PANEL(transform_rows)(strip + tiles[t + q].pixel * LANES, length, m, gradient, between[q]);
         for (int j = 0; j < 6; j++) {
-            if (gradient) WINOGRAD_GRAD(PANEL(vector), half[j], out, m);
-            else WINOGRAD_INPUT(PANEL(vector), half[j], out);
-            for (int i = 0; i < 6; i++) *(PANEL(memory) *)(target + (i * 6 + j) * plane) = out[i];
+            for (int q = 0; q < now; q++) {
+                if (gradient) WINOGRAD_GRAD(PANEL(vector), between[q][j], out[q], m);
+                else WINOGRAD_INPUT(PANEL(vector), between[q][j], out[q]);
+            }
+            for (int i = 0; i < 6; i++) {
+                REAL *target = values + (i * 6 + j) * plane;
+                if (!half) *(PANEL(memory) *)target = out[0][i];
+                else if (now == 1)
+                    for (int part = 0; part < LANES / ROWS; part++)
+                        memcpy(target + part * half, (const REAL *)&out[0][i] + part * ROWS, ROWS * sizeof(REAL));
+                else
+                    for (int part = 0; part < LANES / ROWS; part++)
+                        *(PANEL(memory) *)(target + part * half) = PAIRED(out[0][i], out[1][i], part);
+            }
         }
     }
 }
 
-/* transform_tiles along one axis. */
-CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
-                                         const int m, const int gradient, const int wide, REAL *values, ptrdiff_t plane,
-                                         ptrdiff_t panel)
+/* transform_tiles along one axis, whose pixels are `step` apart. */
+CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t step, const cyconv_tile *tiles, ptrdiff_t count,
+                                         const int m, const int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t row,
+                                         ptrdiff_t half)
 {
-    for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) v[8], out[6];
-        const REAL *first[LANES];
-        memset(v, 0, sizeof v);
-        for (int l = 0; l < LANES && wide; l++) first[l] = strip + tiles[t + l].pixel;
-        if (wide) PANEL(gather)(first, 0, v);
-        else
-            for (int i = 0; i < (gradient ? m : 6); i++) v[i] = *(const PANEL(memory) *)(strip + i * length + t);
+    for (ptrdiff_t t = 0; t < count; t++, values += row) {
+        PANEL(vector) v[6], out[6];
+        const REAL *pixels = strip + tiles[t].pixel * LANES;
+        for (int i = 0; i < (gradient ? m : 6); i++) v[i] = *(const PANEL(memory) *)(pixels + i * step * LANES);
         if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
         else WINOGRAD_INPUT(PANEL(vector), v, out);
-        REAL *target = values + t / (3 * LANES) * panel + t % (3 * LANES);
-        for (int i = 0; i < 6; i++) *(PANEL(memory) *)(target + i * plane) = out[i];
+        for (int i = 0; i < 6; i++) {
+            if (!half) *(PANEL(memory) *)(values + i * plane) = out[i];
+            else
+                for (int part = 0; part < LANES / ROWS; part++)
+                    memcpy(values + i * plane + part * half, (const REAL *)&out[i] + part * ROWS, ROWS * sizeof(REAL));
+        }
     }
 }
 
-/* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6].
-   Tile t's first pixel is strip[tiles[t].pixel], its rows are `length` apart; rows are read 8 pixels wide, and tiles up to a
-   whole vector. Of tiles one pixel wide, strip[i * length + t] is pixel i of tile t. Value v of tile t:
-   values[v * plane + t / (3 * LANES) * panel + t % (3 * LANES)]. */
+/* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6]. Of
+   LANES channels: pixel p of channel l is strip[p * LANES + l]; tile t's first pixel is tiles[t].pixel, and its rows are
+   `length` apart. Value v of tile t is at values[v * plane + t * row], or with `half` in parts of ROWS channels. */
 static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
-                               const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t panel)
+                               const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t row,
+                               ptrdiff_t half)
 {
     const int m = 7 - kernel->r;
     if (kernel->high && kernel->wide) {
-        if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, panel); /* for any m */
-        else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, panel);
-        else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, panel);
-        else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, panel);
-        else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, panel);
-    } else if (kernel->wide) {
-        if (!gradient) PANEL(transform_runs)(strip, length, tiles, count, 0, 0, 1, values, plane, panel);
-        else PANEL(transform_runs)(strip, length, tiles, count, m, 1, 1, values, plane, panel);
+        if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, row, 0); /* for any m */
+        else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, row, half);
+        else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, row, half);
+        else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, row, half);
+        else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, row, half);
     } else {
-        if (!gradient) PANEL(transform_runs)(strip, length, tiles, count, 0, 0, 0, values, plane, panel);
-        else PANEL(transform_runs)(strip, length, tiles, count, m, 1, 0, values, plane, panel);
+        const ptrdiff_t step = kernel->wide ? 1 : length;
+        if (!gradient) PANEL(transform_runs)(strip, step, tiles, count, 0, 0, values, plane, row, 0);
+        else PANEL(transform_runs)(strip, step, tiles, count, m, 1, values, plane, row, half);
     }
 }
 
-/* G g G^T of one channel: tap (i, j) of ROWS filters is at tap[place[i * r + j] * ROWS], or 0 where place is negative. */
-CYCONV_INLINE void PANEL(weight_values)(const REAL *tap, const int *place, REAL *values, ptrdiff_t plane, const int r)
+/* G g G^T of one channel and LANES filters: tap (i, j) is at taps[place[i * r + j] * width], or 0 where place is negative. */
+CYCONV_INLINE void PANEL(weight_values)(const REAL *taps, ptrdiff_t width, const int *place, REAL *values, ptrdiff_t plane,
+                                        const int r)
 {
-    PANEL(filters) g[5], half[6][5], u[6];
+    PANEL(vector) g[5], half[6][5], u[6];
     for (int j = 0; j < r; j++) {
         for (int i = 0; i < r; i++) {
             if (place[i * r + j] < 0) memset(&g[i], 0, sizeof g[i]);
-            else memcpy(&g[i], tap + place[i * r + j] * ROWS, sizeof g[i]);
+            else g[i] = *(const PANEL(memory) *)(taps + place[i * r + j] * width);
         }
-        WINOGRAD_WEIGHT(PANEL(filters), g, u, r);
+        WINOGRAD_WEIGHT(PANEL(vector), g, u, r);
         for (int i = 0; i < 6; i++) half[i][j] = u[i];
     }
     for (int i = 0; i < 6; i++) {
-        WINOGRAD_WEIGHT(PANEL(filters), half[i], u, r);
-        for (int j = 0; j < 6; j++) memcpy(values + (i * 6 + j) * plane, &u[j], sizeof u[j]);
+        WINOGRAD_WEIGHT(PANEL(vector), half[i], u, r);
+        for (int j = 0; j < 6; j++) *(PANEL(memory) *)(values + (i * 6 + j) * plane) = u[j];
     }
 }
 
 /* G g along one axis, of the r taps at place[t]. */
-static void PANEL(run_weights)(const REAL *tap, const int *place, REAL *values, ptrdiff_t plane, int r)
+static void PANEL(run_weights)(const REAL *taps, ptrdiff_t width, const int *place, REAL *values, ptrdiff_t plane, int r)
 {
-    PANEL(filters) g[5], u[6];
+    PANEL(vector) g[5], u[6];
     memset(g, 0, sizeof g);
     for (int i = 0; i < r; i++)
-        if (place[i] >= 0) memcpy(&g[i], tap + place[i] * ROWS, sizeof g[i]);
-    WINOGRAD_WEIGHT(PANEL(filters), g, u, r);
-    for (int i = 0; i < 6; i++) memcpy(values + i * plane, &u[i], sizeof u[i]);
+        if (place[i] >= 0) g[i] = *(const PANEL(memory) *)(taps + place[i] * width);
+    WINOGRAD_WEIGHT(PANEL(vector), g, u, r);
+    for (int i = 0; i < 6; i++) *(PANEL(memory) *)(values + i * plane) = u[i];
 }
 
-/* ROWS filters of `channels` channels: values[36 or 6][plane], a row of ROWS for each channel; and again, `step` elements on,
-   for each of the phases first..past. Tap p of filter f and channel c is weight[f * weight_out + c * weight_in + p].
-   packed: height * width * ROWS * WINOGRAD_CHANNELS elements. */
-static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdiff_t weight_in, int filters,
-                                ptrdiff_t channels, const cyconv_kernel *kernel, int first, int past, int flipped,
-                                REAL *values, ptrdiff_t plane, ptrdiff_t step, REAL *packed)
+/* `filters` filters of `channels` channels, zeros up to `width`: values[36 or 6][plane], a row of `width` for each channel;
+   and again, `step` elements on, for each of the phases first..past. Tap p of filter f and channel c is
+   weight[f * weight_out + c * weight_in + p]. packed: height * width * channels rows. */
+static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdiff_t weight_in, ptrdiff_t filters,
+                                ptrdiff_t width, ptrdiff_t channels, const cyconv_kernel *kernel, int first, int past,
+                                int flipped, REAL *values, ptrdiff_t plane, ptrdiff_t step, REAL *packed)
 {
     const ptrdiff_t taps = kernel->height * kernel->width;
     if (weight_in == taps) /* the taps of neighbouring channels are neighbours */
-        PANEL(pack_rows)(weight, weight_out, filters, channels * taps, packed);
+        PANEL(pack_columns)(weight, weight_out, 1, filters, channels * taps, width, packed);
     else
         for (ptrdiff_t c = 0; c < channels; c++)
-            PANEL(pack_rows)(weight + c * weight_in, weight_out, filters, taps, packed + c * taps * ROWS);
+            PANEL(pack_columns)(weight + c * weight_in, weight_out, 1, filters, taps, width, packed + c * taps * width);
     for (int phase = first; phase < past; phase++, values += step) {
         int place[25];
         cyconv_places(kernel, phase, flipped, place);
-        for (ptrdiff_t c = 0; c < channels; c++) {
-            const REAL *tap = packed + c * taps * ROWS;
-            if (!kernel->high || !kernel->wide) PANEL(run_weights)(tap, place, values + c * ROWS, plane, kernel->r);
-            else if (kernel->r == 2) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 2);
-            else if (kernel->r == 3) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 3);
-            else if (kernel->r == 4) PANEL(weight_values)(tap, place, values + c * ROWS, plane, 4);
-            else PANEL(weight_values)(tap, place, values + c * ROWS, plane, 5);
-        }
+        for (ptrdiff_t c = 0; c < channels; c++)
+            for (ptrdiff_t f = 0; f < width; f += LANES) {
+                const REAL *tap = packed + c * taps * width + f;
+                REAL *target = values + c * width + f;
+                if (!kernel->high || !kernel->wide) PANEL(run_weights)(tap, width, place, target, plane, kernel->r);
+                else if (kernel->r == 2) PANEL(weight_values)(tap, width, place, target, plane, 2);
+                else if (kernel->r == 3) PANEL(weight_values)(tap, width, place, target, plane, 3);
+                else if (kernel->r == 4) PANEL(weight_values)(tap, width, place, target, plane, 4);
+                else PANEL(weight_values)(tap, width, place, target, plane, 5);
+            }
     }
 }
 
-/* Row i of the outputs of `count` tiles, at most LANES: m pixels, pixel j of every tile in y[j]; 8 vectors are changed. */
-CYCONV_INLINE void PANEL(store_outputs)(PANEL(vector) *y, const cyconv_tile *tiles, int count, int i, const int m,
-                                        const cyconv_made *made, REAL *output)
-{
-    const int width = m > 4 ? 8 : m > 2 ? 4 : 2; /* of a tile's row, once shuffled */
-    const ptrdiff_t H = made->H, W = made->W, step_h = made->stride_h, step_w = made->stride_w;
-    /* shuffled, a tile's pixels are neighbours, and tiles in order */
-    for (int j = m; j < width; j++) y[j] = (PANEL(vector)){0};
-    PANEL(shuffle)(y, width);
-    if (width > 2) PANEL(shuffle)(y, width);
-    if (width > 4) PANEL(shuffle)(y, width);
-    const REAL *pixels = (const REAL *)y;
-    if (m == width && tiles->whole >= LANES) { /* one row of whole tiles */
-        if (tiles->y + i < H)
-            for (int j = 0; j < m; j++) *(PANEL(memory) *)(output + tiles->output + i * W + j * LANES) = y[j];
-        return;
-    }
-    for (int l = 0; l < count; l++, pixels += width) {
-        const ptrdiff_t h = tiles[l].y + made->top + i * step_h, w = tiles[l].x + made->left;
-        if (h < 0 || h >= H) continue;
-        REAL *row = output + tiles[l].output + (made->top + i * step_h) * W + made->left;
-        if (w < 0 || w + (m - 1) * step_w >= W)
-            for (int j = w < 0; j < m && w + j * step_w < W; j++) row[j * step_w] = pixels[j];
-        else if (step_w == 1) memcpy(row, pixels, m * sizeof(REAL));
-        else
-            for (int j = 0; j < m; j++) row[j * step_w] = pixels[j];
-    }
-}
+#define STAGE_TILES 16 /* of one row, whose outputs wait to be transposed: so many that their pixels are whole vectors */
 
 /* y[m] := max(0, y + bias), or without relu y + bias; check stays 0 where all are finite: 0 * NaN and 0 * infinity are NaN. */
-CYCONV_INLINE void PANEL(finish_outputs)(PANEL(vector) *y, const int m, REAL bias, const int relu, PANEL(vector) *check)
+CYCONV_INLINE void PANEL(finish_outputs)(PANEL(vector) *y, const int m, PANEL(vector) bias, const int relu,
+                                         PANEL(vector) *check)
 {
     for (int j = 0; j < m; j++) {
         y[j] += bias;
@@ -272,86 +302,98 @@ CYCONV_INLINE int PANEL(all_zero)(PANEL(vector) check)
     return rest == 0;
 }
 
-CYCONV_INLINE int PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                      const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
+/* A^T v A + bias of tiles side by side: pixel x of row i to stage[i][x]. */
+CYCONV_INLINE void PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t count, const int m,
+                                        PANEL(vector) bias, int relu, PANEL(vector) (*stage)[6 * STAGE_TILES],
+                                        PANEL(vector) *check)
 {
-    PANEL(vector) check;
-    memset(&check, 0, sizeof check);
-    for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) half[5][6], v[6], y[8];
+    for (ptrdiff_t t = 0; t < count; t++, values += row) {
+        PANEL(vector) half[5][6], v[6], y[5];
         for (int j = 0; j < 6; j++) {
-            for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + (i * 6 + j) * plane + t);
+            for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + (i * 6 + j) * plane);
             WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
             for (int i = 0; i < m; i++) half[i][j] = y[i];
         }
         for (int i = 0; i < m; i++) {
             WINOGRAD_OUTPUT(PANEL(vector), half[i], y, m);
-            PANEL(finish_outputs)(y, m, bias, relu, &check);
-            PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), i, m, &made, output);
+            PANEL(finish_outputs)(y, m, bias, relu, check);
+            for (int j = 0; j < m; j++) stage[i][t * m + j] = y[j];
         }
     }
-    return PANEL(all_zero)(check);
 }
 
-/* The same along one axis: of rows. */
-CYCONV_INLINE int PANEL(inverse_rows)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                      const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
+/* The same along one axis: pixel x of the only row to stage[0][x], or of row i to stage[i][x]. */
+CYCONV_INLINE void PANEL(inverse_runs)(const REAL *values, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t count, const int m,
+                                       PANEL(vector) bias, int relu, int wide, PANEL(vector) (*stage)[6 * STAGE_TILES],
+                                       PANEL(vector) *check)
 {
-    PANEL(vector) check;
-    memset(&check, 0, sizeof check);
-    for (ptrdiff_t t = 0; t < count; t += LANES) {
-        PANEL(vector) v[6], y[8];
-        for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
+    for (ptrdiff_t t = 0; t < count; t++, values += row) {
+        PANEL(vector) v[6], y[5];
+        for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane);
         WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
-        PANEL(finish_outputs)(y, m, bias, relu, &check);
-        PANEL(store_outputs)(y, tiles + t, (int)(count - t < LANES ? count - t : LANES), 0, m, &made, output);
+        PANEL(finish_outputs)(y, m, bias, relu, check);
+        for (int j = 0; j < m; j++) stage[wide ? 0 : j][wide ? t * m + j : t] = y[j];
     }
-    return PANEL(all_zero)(check);
 }
 
-/* Of columns: tiles side by side make pieces of m rows. */
-CYCONV_INLINE int PANEL(inverse_columns)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                                         const int m, REAL bias, const int relu, const cyconv_made made, REAL *output)
+/* Pixels first..past of LANES filters to rows of `filters` planes, `plane` apart: pixel x to output[x * step]. */
+CYCONV_INLINE void PANEL(store_rows)(const PANEL(vector) *stage, ptrdiff_t first, ptrdiff_t past, ptrdiff_t filters,
+                                     REAL *output, ptrdiff_t plane, ptrdiff_t step)
 {
-    REAL rows[5][8 * LANES];
-    PANEL(vector) check;
-    memset(&check, 0, sizeof check);
-    for (ptrdiff_t first = 0; first < count; first += 8 * LANES, values += 8 * LANES, tiles += 8 * LANES) {
-        const ptrdiff_t here = count - first < 8 * LANES ? count - first : 8 * LANES;
-        for (ptrdiff_t t = 0; t < here; t += LANES) {
-            PANEL(vector) v[6], y[8];
-            for (int i = 0; i < 6; i++) v[i] = *(const PANEL(memory) *)(values + i * plane + t);
-            WINOGRAD_OUTPUT(PANEL(vector), v, y, m);
-            PANEL(finish_outputs)(y, m, bias, relu, &check);
-            for (int i = 0; i < m; i++) *(PANEL(memory) *)(rows[i] + t) = y[i];
+    for (ptrdiff_t x = first; x < past; x += LANES) {
+        PANEL(vector) v[LANES];
+        if (step == 1 && past - x < LANES && past - first >= LANES) x = past - LANES; /* the last ones again */
+        PANEL(load_transposed)((const REAL *)(stage + x), LANES, v, LANES);
+        const ptrdiff_t count = past - x < LANES ? past - x : LANES;
+        REAL *row = output + x * step;
+        if (count == LANES && step == 1 && filters == LANES) {
+#pragma GCC unroll 16
+            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(row + l * plane) = v[l];
+            continue;
         }
-        for (ptrdiff_t t = 0, run; t < here; t += run) {
-            run = tiles[t].whole < here - t ? tiles[t].whole : here - t;
-            for (int i = 0; i < m && tiles[t].y + i * made.stride_h < made.H; i++)
-                PANEL(copy)(output + tiles[t].output + i * made.stride_h * made.W, rows[i] + t, run);
+        for (ptrdiff_t l = 0; l < filters; l++, row += plane) {
+            if (count == LANES && step == 1) *(PANEL(memory) *)row = v[l];
+            else if (step == 1) PANEL(copy)(row, (const REAL *)(v + l), count);
+            else
+                for (ptrdiff_t i = 0; i < count; i++) row[i * step] = ((const REAL *)(v + l))[i];
         }
     }
-    return PANEL(all_zero)(check);
 }
 
-/* `count` tiles of one output channel, or of one of its phases: A^T v A + bias (with relu max(0, that)) into the pixels
-   that exist. values[36 or 6][plane] are readable to a whole vector. Returns whether every value is finite. */
-static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, const cyconv_tile *tiles, ptrdiff_t count,
-                               const cyconv_kernel *kernel, REAL bias, int relu, const cyconv_made *made, REAL *output)
+/* `count` tiles of `filters` output channels, at most LANES, or of one of their phases: A^T v A + bias (with relu max(0,
+   that)) into the pixels that exist of planes `size` apart. Value v of tile t is at values[v * plane + t * row]; bias may be
+   NULL. Returns whether every value is finite. */
+static int PANEL(output_tiles)(const REAL *values, ptrdiff_t plane, ptrdiff_t row, const cyconv_tile *tiles, ptrdiff_t count,
+                               const cyconv_kernel *kernel, const REAL *bias, ptrdiff_t filters, int relu,
+                               const cyconv_made *made, REAL *output, ptrdiff_t size)
 {
     const int m = 7 - kernel->r; /* along one axis 3 or more */
-    if (!kernel->high)
-        return m == 3   ? PANEL(inverse_rows)(values, plane, tiles, count, 3, bias, relu, *made, output)
-               : m == 4 ? PANEL(inverse_rows)(values, plane, tiles, count, 4, bias, relu, *made, output)
-                        : PANEL(inverse_rows)(values, plane, tiles, count, 5, bias, relu, *made, output);
-    if (!kernel->wide)
-        return m == 3   ? PANEL(inverse_columns)(values, plane, tiles, count, 3, bias, relu, *made, output)
-               : m == 4 ? PANEL(inverse_columns)(values, plane, tiles, count, 4, bias, relu, *made, output)
-                        : PANEL(inverse_columns)(values, plane, tiles, count, 5, bias, relu, *made, output);
-    return m == 2   ? PANEL(inverse_tiles)(values, plane, tiles, count, 2, bias, relu, *made, output)
-           : m == 3 ? PANEL(inverse_tiles)(values, plane, tiles, count, 3, bias, relu, *made, output)
-           : m == 4 ? PANEL(inverse_tiles)(values, plane, tiles, count, 4, bias, relu, *made, output)
-                    : PANEL(inverse_tiles)(values, plane, tiles, count, 5, bias, relu, *made, output);
+    const int m_h = kernel->high ? m : 1, m_w = kernel->wide ? m : 1;
+    const ptrdiff_t step_h = made->stride_h, step_w = made->stride_w;
+    PANEL(vector) stage[5][6 * STAGE_TILES], check, shift;
+    memset(&check, 0, sizeof check);
+    memset(&shift, 0, sizeof shift);
+    if (bias) memcpy(&shift, bias, filters * sizeof(REAL));
+    for (ptrdiff_t run; count > 0; count -= run, tiles += run, values += run * row) { /* tiles side by side */
+        run = tiles->run < count ? tiles->run : count;
+        if (run > STAGE_TILES) run = STAGE_TILES;
+        if (!kernel->high || !kernel->wide)
+            PANEL(inverse_runs)(values, plane, row, run, m, shift, relu, kernel->wide, stage, &check);
+        else if (m == 2) PANEL(inverse_tiles)(values, plane, row, run, 2, shift, relu, stage, &check);
+        else if (m == 3) PANEL(inverse_tiles)(values, plane, row, run, 3, shift, relu, stage, &check);
+        else if (m == 4) PANEL(inverse_tiles)(values, plane, row, run, 4, shift, relu, stage, &check);
+        else PANEL(inverse_tiles)(values, plane, row, run, 5, shift, relu, stage, &check);
+        const ptrdiff_t w = tiles->x + made->left, rest = made->W - w;
+        const ptrdiff_t first = w < 0 ? (-w + step_w - 1) / step_w : 0, inside = rest > 0 ? (rest - 1) / step_w + 1 : 0;
+        const ptrdiff_t past = run * m_w < inside ? run * m_w : inside;
+        for (int i = 0; i < m_h; i++) {
+            const ptrdiff_t h = tiles->y + made->top + i * step_h;
+            if (h < 0 || h >= made->H) continue;
+            PANEL(store_rows)(stage[i], first, past, filters,
+                              output + tiles->output + (made->top + i * step_h) * made->W + made->left, size, step_w);
+        }
+    }
+    return PANEL(all_zero)(check);
 }
 
 /* taps[r * r] of LANES channels := G^T u G of the sums. */

@@ -43,9 +43,9 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
 cdef bint winograd_by_tiles(const Winograd* s, int threads, const floating* images, const floating* weight,
                             const floating* bias, bint relu, floating* outputs, char* workspace) noexcept nogil:
     """The weights, a task for each panel of filters; then a task for each block of tiles and part of the filters."""
-    cdef Py_ssize_t panels = ceil_div(s.M, ROWS), blocks = <Py_ssize_t>tile_blocks(s), t, bad = 0
+    cdef Py_ssize_t blocks = <Py_ssize_t>tile_blocks(s), t, bad = 0
     cdef char* own = workspace + s.shared
-    for t in prange(s.groups * s.phases_out * panels, num_threads=threads, schedule="dynamic"):
+    for t in prange(s.groups * s.phases_out * s.panels, num_threads=threads, schedule="dynamic"):
         winograd_panel(s, t, weight, <floating*>workspace, <floating*>(own + threadid() * s.own))
     for t in prange(s.groups * blocks * s.parts, num_threads=threads, schedule="dynamic"):
         bad += winograd_tiles(s, t, blocks, images, <const floating*>workspace, bias, relu, outputs,
@@ -57,53 +57,47 @@ cdef void winograd_panel(const Winograd* s, Py_ssize_t task, const floating* wei
                          floating* packed) noexcept nogil:
     """weights[group, phase, panel]: see `winograd_weights`."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t panels = ceil_div(s.M, ROWS)
-    weights += task * s.planes * apart(s.C * ROWS)
-    cdef Py_ssize_t m = digit(&task, panels) * ROWS
+    weights += task * s.weights
+    cdef Py_ssize_t m = digit(&task, s.panels) * s.width
     cdef int phase = <int>digit(&task, s.phases_out)
-    winograd_weights(s, phase, weight + task * s.weight_group + m * s.weight_out, min(ROWS, s.M - m), weights, packed)
+    winograd_weights(s, phase, weight + task * s.weight_group + m * s.weight_out, m, weights, packed)
     restore_denormals(control)
 
 
 cdef bint winograd_tiles(const Winograd* s, Py_ssize_t task, Py_ssize_t blocks, const floating* images,
                          const floating* weights, const floating* bias, bint relu, floating* outputs,
                          char* workspace) noexcept nogil:
-    """One block of tiles: its pixels, then some filters, group by group; returns whether a value is not finite."""
+    """One block of tiles: its pixels, then some filters, panel by panel; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t across = ceil_div(s.tile_columns, s.columns), panels = ceil_div(s.M, ROWS)
+    cdef Py_ssize_t across = ceil_div(s.tile_columns, s.columns), lanes = lanes_of(sizeof(floating))
     cdef Py_ssize_t part = digit(&task, s.parts), column = digit(&task, across) * s.columns
-    cdef Py_ssize_t row = digit(&task, blocks // across) * s.rows, groups = ceil_div(panels, s.group)
+    cdef Py_ssize_t row = digit(&task, blocks // across) * s.rows
     cdef Py_ssize_t rows = min(s.rows, s.N * s.tile_rows - row), columns = min(s.columns, s.tile_columns - column)
-    cdef Py_ssize_t count = rows * columns, c, i, m, first
+    cdef Py_ssize_t c, i
     cdef cyconv_tile* tiles = <cyconv_tile*>workspace
     cdef floating* pixels = <floating*>(workspace + table_bytes(s))
     cdef floating* products = pixels + s.pixels
     cdef int phase
     cdef bint finite = True
     lay_tiles(s, row, rows, column, columns, tiles)
-    for c in range(s.C):
-        winograd_pixels(s, images + task * s.image_group, c, row, rows, column, columns, tiles, pixels, products)
-    weights += task * s.phases_out * panels * s.planes * apart(s.C * ROWS)
-    for i in range(part * groups // s.parts, (part + 1) * groups // s.parts):
-        m = i * s.group * ROWS
+    for c in range(ceil_div(s.C, lanes)):
+        winograd_pixels(s, images + task * s.image_group, c * lanes, row, rows, column, columns, tiles, pixels, products)
+    weights += task * s.phases_out * s.panels * s.weights
+    bias += task * s.M if bias != NULL else 0
+    outputs += task * s.M * s.made.H * s.made.W
+    for i in range(part * s.panels // s.parts, (part + 1) * s.panels // s.parts):
         for phase in range(s.phases_out):
-            first = 0
-            while first < count:
-                finite &= winograd_outputs(
-                    s, phase, min(s.group * ROWS, s.M - m), tiles, first, min(count, first + s.span), count, pixels,
-                    weights + (phase * panels + i * s.group) * s.planes * apart(s.C * ROWS),
-                    bias + task * s.M + m if bias != NULL else NULL, relu,
-                    outputs + (task * s.M + m) * s.made.H * s.made.W, products)
-                first += s.span
+            finite &= winograd_outputs(s, phase, i * s.width, tiles, 0, rows * columns, rows * columns, pixels,
+                                       weights + (phase * s.panels + i) * s.weights, bias, relu, outputs, products)
     restore_denormals(control)
     return not finite
 
 
 cdef bint winograd_by_filters(const Winograd* s, int threads, const floating* images, const floating* weight,
                               const floating* bias, bint relu, floating* outputs, char* workspace) noexcept nogil:
-    """For each block of tiles the pixels, a task for each channel; then a task for each group of panels of filters."""
-    cdef Py_ssize_t all_rows = s.N * s.tile_rows, panels = ceil_div(s.M, s.group * ROWS), plane = s.made.H * s.made.W
-    cdef Py_ssize_t g, row, column, rows, columns, count, parts, t, bad = 0
+    """For each block of tiles the pixels, a task for some channels; then a task for each panel of filters."""
+    cdef Py_ssize_t all_rows = s.N * s.tile_rows, lanes = lanes_of(sizeof(floating))
+    cdef Py_ssize_t g, row, column, rows, columns, parts, t, bad = 0
     cdef cyconv_tile* tiles = <cyconv_tile*>workspace
     cdef floating* pixels = <floating*>(workspace + table_bytes(s))
     cdef char* own = workspace + s.shared
@@ -114,59 +108,72 @@ cdef bint winograd_by_filters(const Winograd* s, int threads, const floating* im
             column = 0
             while column < s.tile_columns:
                 columns = min(s.columns, s.tile_columns - column)
-                count = rows * columns
                 lay_tiles(s, row, rows, column, columns, tiles)
-                parts = parts_of(s, panels, count)
-                for t in prange(s.C, num_threads=threads, schedule="dynamic"):
-                    winograd_pixels(s, images, t, row, rows, column, columns, tiles, pixels,
+                parts = parts_of(s, rows * columns)
+                for t in prange(ceil_div(s.C, lanes), num_threads=threads, schedule="dynamic"):
+                    winograd_pixels(s, images, t * lanes, row, rows, column, columns, tiles, pixels,
                                     <floating*>(own + threadid() * s.own))
-                for t in prange(panels * parts, num_threads=threads, schedule="dynamic"):
-                    bad += winograd_filters(s, t // parts * s.group * ROWS, t % parts, parts, tiles, count, pixels, weight,
+                for t in prange(s.panels * parts, num_threads=threads, schedule="dynamic"):
+                    bad += winograd_filters(s, t // parts * s.width, t % parts, parts, tiles, rows * columns, pixels, weight,
                                             bias, relu, outputs, <floating*>(own + threadid() * s.own))
                 column += columns
             row += rows
         images += s.image_group
         weight += s.weight_group
-        outputs += s.M * plane
+        outputs += s.M * s.made.H * s.made.W
         if bias != NULL:
             bias += s.M
     return bad == 0
 
 
-cdef inline Py_ssize_t parts_of(const Winograd* s, Py_ssize_t panels, Py_ssize_t tiles) noexcept nogil:
+cdef inline Py_ssize_t parts_of(const Winograd* s, Py_ssize_t tiles) noexcept nogil:
     # Few panels: divide the tiles too, though each part transforms the weights again.
-    return max(1, min(ceil_div(WINOGRAD_TASKS, panels), tiles // s.span))
+    return max(1, min(ceil_div(WINOGRAD_TASKS, s.panels), tiles // s.span))
 
 
 cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
                     cyconv_tile* tiles) noexcept nogil:
-    """Where each tile of a block lies in the strip and in the output plane; the last is repeated to fill a vector."""
+    """Where each tile of a block lies in the strip and in the output plane."""
     cdef Py_ssize_t length = strip_length(s, columns), i, j, y, n, a, b, strip_row = -s.m_h
-    cdef Py_ssize_t whole = min(columns, s.W_out // s.m_w - column)
-    # outputs that a stride or dilation parts are no runs; those of columns lie side by side all the same
-    if s.kernel.wide and s.made.stride_h * s.made.stride_w > 1:
-        whole = 0
     for i in range(rows):
         n = (row + i) // s.tile_rows
         y = (row + i) % s.tile_rows * s.m_h
         a, b = n // s.parts_w % s.parts_h, n % s.parts_w
         strip_row += s.m_h if y > 0 or i == 0 else s.m_h + s.edge_h  # between images, the rows that tiles reach into
         for j in range(columns):
-            tiles.pixel = strip_row * length + j * s.m_w
+            tiles.pixel = strip_row * length + j * s.m_w if s.kernel.wide else i * columns + j
             tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m_w * s.made.stride_w + b
             tiles.output = n // (s.parts_h * s.parts_w) * s.output_stride + tiles.y * s.made.W + tiles.x
-            tiles.whole = <int>max(0, whole - j)
+            tiles.run = columns - j
             tiles += 1
-    for i in range(16):
-        tiles[i] = (tiles - 1)[0]
 
 
-cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py_ssize_t c, Py_ssize_t row,
-                    Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns, floating* strip) noexcept nogil:
+cdef void lay_strips(const Winograd* s, bint gradient, const floating* images, Py_ssize_t c, Py_ssize_t count,
+                     Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                     floating* strips) noexcept nogil:
+    """The strips of `count` channels from c on, at most a vector of them, interleaved."""
+    cdef Py_ssize_t size = strip_size(s), lanes = lanes_of(sizeof(floating)), n = s.C // s.phases, i
+    cdef floating* plain = strips + lanes * (size + lanes)
+    cdef Py_ssize_t step_w = s.dilation_w * (1 if s.flipped else s.kernel.stride_w)
+    if gradient:
+        step_w, n = s.dilation_w, PY_SSIZE_T_MAX
+    if s.kernel.wide and step_w == 1 and count == lanes and c // n == (c + count - 1) // n:  # neighbours, of one phase
+        lay_strip(s, gradient, images, c, True, row, rows, column, columns, strips)
+        return
+    for i in range(count):
+        lay_strip(s, gradient, images, c + i, False, row, rows, column, columns, plain + i * size)
+    if count < lanes:  # what an earlier call left there may be NaN, and slow
+        memset(plain + count * size, 0, (lanes - count) * size * sizeof(floating))
+    interleave(plain, size, size, strips)
+
+
+cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py_ssize_t c, bint interleaved,
+                    Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                    floating* strip) noexcept nogil:
     """The pixels under a block of tiles of channel c, or of one of its phases, image by image, padded with zeros.
 
     Of tiles one pixel wide: first pixel 0 of every tile, then pixel 1 of every tile, ... With `gradient`, the images are
-    those of the output.
+    those of the output; with `interleaved`, a vector of channels is laid.
     """
     cdef Py_ssize_t length = strip_length(s, columns), W = s.W, H_read = s.read_h, W_read = s.read_w, top = 0, left = 0
     cdef Py_ssize_t plane = s.H * s.W, stride = s.image_stride
@@ -198,99 +205,109 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         x = column * s.m_w * step_w + n % s.parts_w + left
         image = images + n // (s.parts_h * s.parts_w) * stride
         done += count
-        if s.kernel.wide:
+        if interleaved:
+            lay_channels(image, plane, W, H_read, W_read, y, step_h, x, lines, length, strip)
+            strip += lines * length * lanes_of(sizeof(floating))
+        elif s.kernel.wide:
             memset(strip, 0, lines * length * sizeof(floating))
             lay_rows(image, W, H_read, W_read, y, step_h, x, step_w, lines, length, strip)
             strip += lines * length
-            continue
-        for i in range(s.m_h + (0 if gradient else s.edge_h)):  # row i of every tile
-            lay_rows(image, W, H_read, W_read, y + i * step_h, s.m_h * step_h, x, step_w, count, columns, strip + i * length)
-        strip += count * columns
+        else:
+            for i in range(s.m_h + (0 if gradient else s.edge_h)):  # row i of every tile
+                lay_rows(image, W, H_read, W_read, y + i * step_h, s.m_h * step_h, x, step_w, count, columns,
+                         strip + i * length)
+            strip += count * columns
 
 
 cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
                           Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* pixels,
-                          floating* strip) noexcept nogil:
-    """pixels[value, panel of tiles, c, tile] of one channel: a product reads its panel in order."""
+                          floating* strips) noexcept nogil:
+    """pixels[value, tile, c..] of a vector of channels."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), count = rows * columns
-    lay_strip(s, False, images, c, row, rows, column, columns, strip)
-    tile_values(strip, strip_length(s, columns), tiles, count, &s.kernel, False, pixels + c * width,
-                apart(s.C * round_up(count, width)), s.C * width)
+    cdef Py_ssize_t count = rows * columns
+    lay_strips(s, False, images, c, min(lanes_of(sizeof(floating)), s.C - c), row, rows, column, columns, strips)
+    tile_values(strips, strip_length(s, columns), tiles, count, &s.kernel, False, pixels + c,
+                apart(round_up(count, ROWS) * s.length), s.length, 0)
     restore_denormals(control)
 
 
 cdef bint winograd_filters(const Winograd* s, Py_ssize_t m, Py_ssize_t part, Py_ssize_t parts,
                            const cyconv_tile* tiles, Py_ssize_t count, const floating* pixels, const floating* weight,
                            const floating* bias, bint relu, floating* outputs, floating* workspace) noexcept nogil:
-    """Filters m.. at one part of the tiles, phase by phase; returns whether a value is not finite."""
+    """The panel of filters m.. at one part of the tiles, phase by phase; returns whether a value is not finite."""
     cdef uint64_t control = flush_denormals()
     cdef floating* products = workspace + s.weights
-    cdef Py_ssize_t filters = min(s.group * ROWS, s.M - m), spans = ceil_div(count, s.span), i
+    cdef Py_ssize_t spans = ceil_div(count, s.span)
     cdef int phase
     cdef bint finite = True
     for phase in range(s.phases_out):
-        winograd_weights(s, phase, weight + m * s.weight_out, filters, workspace, products)
-        for i in range(part * spans // parts, (part + 1) * spans // parts):
-            finite &= winograd_outputs(s, phase, filters, tiles, i * s.span, min(count, (i + 1) * s.span), count, pixels,
-                                       workspace, bias + m if bias != NULL else NULL, relu,
-                                       outputs + m * s.made.H * s.made.W, products)
+        winograd_weights(s, phase, weight + m * s.weight_out, m, workspace, products)
+        finite &= winograd_outputs(s, phase, m, tiles, part * spans // parts * s.span,
+                                   min(count, (part + 1) * spans // parts * s.span), count, pixels, workspace, bias, relu,
+                                   outputs, products)
     restore_denormals(control)
     return not finite
 
 
-cdef bint winograd_outputs(const Winograd* s, int phase, Py_ssize_t filters, const cyconv_tile* tiles, Py_ssize_t first,
+cdef inline Py_ssize_t panel_width(const Winograd* s, Py_ssize_t m, Py_ssize_t lanes) noexcept nogil:
+    # Of the panel of filters m..: the last may be narrower.
+    return min(s.width, round_up(s.M - m, lanes))
+
+
+cdef bint winograd_outputs(const Winograd* s, int phase, Py_ssize_t m, const cyconv_tile* tiles, Py_ssize_t first,
                            Py_ssize_t past, Py_ssize_t count, const floating* pixels, const floating* weights,
                            const floating* bias, bint relu, floating* outputs, floating* products) noexcept nogil:
-    """Some filters at tiles first..past of a block of `count`; returns whether all values are finite."""
-    cdef Py_ssize_t f
+    """A panel of filters at tiles first..past of a block of `count`; returns whether all values are finite."""
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), width = panel_width(s, m, lanes), size = s.made.H * s.made.W, here, i, f
     cdef cyconv_made made = s.made
     cdef bint finite = True
     made.top, made.left = s.made.top + phase // s.kernel.stride_w, s.made.left + phase % s.kernel.stride_w
-    winograd_products(s, phase, ceil_div(filters, ROWS), first, past, round_up(count, 3 * lanes_of(sizeof(floating))),
-                      pixels, weights, products)
-    for f in range(filters):
-        finite &= output_tiles(products + f * s.span, apart(s.group * ROWS * s.span), tiles + first, past - first,
-                               &s.kernel, bias[f] if bias != NULL else 0, relu, &made, outputs + f * made.H * made.W)
+    while first < past:
+        here = min(s.span, past - first)
+        winograd_products(s, phase, width, first, here, count, pixels, weights, products)
+        for i in range(width // lanes):
+            f = i * lanes
+            finite &= output_tiles(products + f, apart(s.span * width), width, tiles + first, here, &s.kernel,
+                                   bias + m + f if bias != NULL else NULL, min(lanes, s.M - m - f), relu, &made,
+                                   outputs + (m + f) * size, size)
+        first += here
     return finite
 
 
-cdef void winograd_weights(const Winograd* s, int phase, const floating* weight, Py_ssize_t filters, floating* weights,
+cdef void winograd_weights(const Winograd* s, int phase, const floating* weight, Py_ssize_t m, floating* weights,
                            floating* packed) noexcept nogil:
-    """weights[panel, value, c, ROWS] = G g G^T, of all phases that are read, or of the one that is made."""
-    cdef Py_ssize_t channels = s.C // s.phases, plane = apart(s.C * ROWS), p, c
-    for p in range(ceil_div(filters, ROWS)):
-        c = 0
-        while c < channels:
-            weight_panel(weight + p * ROWS * s.weight_out + c * s.weight_in, s.weight_out, s.weight_in,
-                         <int>min(ROWS, filters - p * ROWS), min(WINOGRAD_CHANNELS, channels - c), &s.kernel,
-                         phase, phase + s.phases, s.flipped, weights + c * ROWS, plane, channels * ROWS, packed)
-            c += WINOGRAD_CHANNELS
-        weights += s.planes * plane
+    """weights[value, c, filter] = G g G^T of the panel of filters m.., of all phases that are read, or of the one made."""
+    cdef Py_ssize_t channels = s.C // s.phases, width = panel_width(s, m, lanes_of(sizeof(floating))), c = 0
+    while c < channels:
+        weight_panel(weight + c * s.weight_in, s.weight_out, s.weight_in, min(s.width, s.M - m), width,
+                     min(WINOGRAD_CHANNELS, channels - c), &s.kernel, phase, phase + s.phases, s.flipped,
+                     weights + c * width, apart(s.C * width), channels * width, packed)
+        c += WINOGRAD_CHANNELS
 
 
-cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t past,
-                            Py_ssize_t padded, const floating* pixels, const floating* weights,
+cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t width, Py_ssize_t first, Py_ssize_t tiles,
+                            Py_ssize_t count, const floating* pixels, const floating* weights,
                             floating* products) noexcept nogil:
-    """products[v] = weights[v] . pixels[v] over the channels, (filters, tiles first..past), for every value v."""
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), v, t, c, run, stop
-    cdef const floating* panel
-    cdef const floating* factors
+    """products[v] = pixels[v] . weights[v] over the channels, (tiles, filters), for every value v and `tiles` tiles."""
+    cdef Py_ssize_t v, t, c, run, stop, rows
+    cdef const floating* a
+    cdef const floating* b
     cdef Runs r
+    pixels += first * s.length
     for v in range(s.planes):
         r = runs(s, phase, v)
         if r.count == 0:
-            memset(products, 0, panels * ROWS * s.span * sizeof(floating))
-        factors = weights + v * apart(s.C * ROWS)
-        t = first
-        while t < past:
-            panel = pixels + v * apart(s.C * padded) + t * s.C
+            memset(products, 0, tiles * width * sizeof(floating))
+        t = 0
+        while t < tiles:  # sums stay in the L1 cache from run to run
+            rows = min(PRODUCT_TILES, tiles - t)
             for run in range(r.count):
                 c, stop = run * r.step, run * r.step + r.length
                 while c < stop:
-                    panel_rows(factors + c * ROWS, s.planes * apart(s.C * ROWS), <int>panels, panel + c * 3 * lanes,
-                               min(CHAIN, stop - c), products + t - first, s.span, c > 0,
-                               <int>min(3, ceil_div(past - t, lanes)))
+                    a = pixels + v * apart(round_up(count, ROWS) * s.length) + t * s.length + c
+                    b = weights + v * apart(s.C * width) + c * width
+                    panel_rows(a, s.length, True, <int>rows, b, min(CHAIN, stop - c), products + t * width, width, c > 0,
+                               <int>(width // lanes_of(sizeof(floating))))
                     c += CHAIN
-            t += 3 * lanes
-        products += apart(s.group * ROWS * s.span)
+            t += rows
+        products += apart(s.span * width)

@@ -9,7 +9,8 @@ cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one
 cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
 cdef Py_ssize_t MOST_TILES = 480       # in one block, where tasks are groups of filters
-cdef Py_ssize_t SPAN_BYTES = 384       # tiles of one product
+cdef Py_ssize_t SPAN = 64              # tiles of one product: whole rows of them, where these are short
+cdef Py_ssize_t PRODUCT_TILES = 48     # whose sums are made at once: a multiple of GROUP
 cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
 cdef Py_ssize_t WINOGRAD_TASKS = 8     # at least, of all tiles; by filters of each block
 cdef Py_ssize_t LEAST_RUN = 32         # channels of a phase that are worth leaving out of a product
@@ -36,14 +37,15 @@ cdef struct Winograd:
     bint flipped
     Py_ssize_t tile_rows, tile_columns   # of one image
     Py_ssize_t rows, columns             # of a block: rows of tiles of any images, columns
-    Py_ssize_t group                     # panels of filters of one task
+    Py_ssize_t length                    # elements of a tile's values of one kind: its channels
+    Py_ssize_t width, panels             # filters of one panel, in whole vectors; how many panels
     Py_ssize_t span                      # tiles of one product
     Py_ssize_t groups                    # of the convolution
     Py_ssize_t image_group, weight_group # elements from one's first to the next's
-    bint by_tiles                        # a task is a block of tiles; or some filters
-    Py_ssize_t parts                     # of the filters, each a task, for a block of tiles
-    size_t pixels, weights, scratch      # elements of a block's pixels; of the weights of one group of panels; and for strips,
-                                         # products and weights to be transformed
+    bint by_tiles                        # a task is a block of tiles; or a panel of filters
+    Py_ssize_t parts                     # of the panels, each a task, for a block of tiles
+    size_t pixels, weights, scratch      # elements of the pixels of a block; of the weights of a panel; of what else a thread
+                                         # needs: strips, products, or weights to be transformed
     size_t shared, own                   # bytes of workspace: for all threads together, and for each
 
 
@@ -108,22 +110,33 @@ cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t mo
 
 
 cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
-    # Pixels of one row of the strip: tiles are m apart, and read 8 pixels wide; of tiles one pixel wide, all in a row.
+    # Pixels of one row of the strip: tiles are m apart, and 6 wide; of tiles one pixel wide, all in a row.
     if not s.kernel.wide:
-        return round_up(s.rows * s.columns, 16) + 16
-    return s.m_w * columns + 8 - s.m_w
+        return s.rows * s.columns
+    return s.m_w * columns + 6 - s.m_w
 
 
 cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
-    # The rows of the images in a block, each with those that its last tiles reach into.
+    # The rows of the images in a block, each with those that its last tiles reach into; in whole vectors.
     if not s.kernel.wide:
-        return 6 * strip_length(s, s.columns)
-    return (s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns)
+        return apart(6 * strip_length(s, s.columns))
+    return apart((s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns))
+
+
+cdef inline Py_ssize_t strips_size(const Winograd* s, Py_ssize_t lanes) noexcept nogil:
+    # Of a vector of channels: interleaved, with a vector of pixels behind them, and one by one.
+    return lanes * (2 * strip_size(s) + lanes)
 
 
 cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
-    # Of the table of a block's tiles, filled up to a whole vector.
-    return round_up((s.rows * s.columns + 16) * sizeof(cyconv_tile), 64)
+    # Of the table of a block's tiles.
+    return round_up(s.rows * s.columns * sizeof(cyconv_tile), 64)
+
+
+cdef inline Py_ssize_t value_length(Py_ssize_t channels, Py_ssize_t lanes, size_t itemsize) noexcept nogil:
+    # Whole vectors; rows some KiB apart would share cache lines.
+    channels = round_up(channels, lanes)
+    return channels + lanes if channels * itemsize % 1024 == 0 else channels
 
 
 cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsize) noexcept nogil:
@@ -178,29 +191,36 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.W_out = ceil_div(s.made.W - s.made.left, s.made.stride_w)
     s.tile_rows = ceil_div(s.H_out, s.m_h)
     s.tile_columns = ceil_div(s.W_out, s.m_w)
-    table = round_up(s.groups * s.phases_out * ceil_div(s.M, ROWS) * s.planes * apart(s.C * ROWS), 64)
-    tiles = s.N * s.tile_rows * s.tile_columns
-    # one group of filters is one task
+    s.length = value_length(s.C, lanes, itemsize)
+    s.width = even_panel(s.M, 3 * lanes, lanes)
+    table = round_up(s.groups * s.phases_out * ceil_div(s.M, s.width) * s.planes * apart(s.C * s.width), 64)
     s.by_tiles = (table * itemsize <= TABLE_BYTES
-                  and (s.M <= 4 * ROWS or s.groups * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
+                  and (s.M <= 2 * s.width or s.groups * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
     if s.by_tiles:
         most = max(OWN_BYTES // (s.planes * s.C * itemsize), 3 * lanes)
     else:
+        s.width = even_panel(s.M, max(1, min(3, GROUP_BYTES // (s.planes * s.C * lanes * itemsize))) * lanes, lanes)
         most = min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes)
+    s.panels = ceil_div(s.M, s.width)
     block_of_tiles(&s, most, s.by_tiles, lanes)
-    s.group = 3 if s.rows * s.columns <= 2 * lanes else 4  # GROUP rows, where blocks are tall
-    s.group = max(1, min(s.group, ceil_div(s.M, ROWS), GROUP_BYTES // (s.planes * s.C * ROWS * itemsize)))
-    s.span = SPAN_BYTES // itemsize
-    s.parts = min(ceil_div(s.M, s.group * ROWS), max(1, WINOGRAD_TASKS // max(1, s.groups * <Py_ssize_t>tile_blocks(&s))))
-    s.pixels = s.planes * apart(s.C * round_up(s.rows * s.columns, 3 * lanes))
-    s.weights = s.group * s.planes * apart(s.C * ROWS)
-    s.scratch = max(strip_size(&s), s.planes * apart(s.group * ROWS * s.span) + lanes, taps * ROWS * WINOGRAD_CHANNELS)
-    s.scratch = round_up(s.scratch, 64)
+    s.span = max(1, SPAN // s.columns) * s.columns if s.columns <= SPAN else SPAN
+    s.span = min(s.span, s.rows * s.columns)
+    s.parts = min(s.panels, max(1, WINOGRAD_TASKS // max(1, s.groups * <Py_ssize_t>tile_blocks(&s))))
+    s.pixels = s.planes * apart(round_up(s.rows * s.columns, ROWS) * s.length) + ROWS * s.length
+    s.weights = s.planes * apart(s.C * s.width)
+    s.scratch = round_up(max(strips_size(&s, lanes), s.planes * apart(s.span * s.width),
+                             taps * s.width * WINOGRAD_CHANNELS), 64)
     if s.by_tiles:
         s.shared, s.own = table * itemsize, table_bytes(&s) + (s.pixels + s.scratch) * itemsize
     else:
         s.shared, s.own = table_bytes(&s) + s.pixels * itemsize, (s.weights + s.scratch) * itemsize
+    s.shared, s.own = round_up(s.shared, 64), round_up(s.own, 64)
     return s
+
+
+cdef Py_ssize_t even_panel(Py_ssize_t size, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
+    """The width of panels of at most `most`, in whole vectors, as even as they can be."""
+    return round_up(ceil_div(size, ceil_div(size, most)), lanes)
 
 
 cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:

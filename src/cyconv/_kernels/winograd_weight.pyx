@@ -6,6 +6,7 @@
 
 cdef Py_ssize_t SUM_BYTES = 17 << 18   # the sums of a block of filters x channels
 cdef Py_ssize_t VALUE_BYTES = 3 << 20  # transformed pixels and gradients of one block of tiles
+cdef Py_ssize_t SUM_TILES = 128        # added one after another: the pixels of so many stay in the L1 cache
 cdef Py_ssize_t MOST_CHANNEL_BYTES = 1024  # of a block: a row of its sums
 
 
@@ -17,17 +18,17 @@ cdef struct WinogradWeight:
 
 cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize) noexcept nogil:
     cdef WinogradWeight s
-    cdef Py_ssize_t lanes = lanes_of(itemsize), padded, planes
+    cdef Py_ssize_t lanes = lanes_of(itemsize), count, planes
     s.tiles = winograd_sizes(conv, False, itemsize)
     s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
     planes = s.tiles.planes
     s.filters = even_block(conv.M, max(1, SUM_BYTES // (planes * itemsize * round_up(s.channels, lanes))), ROWS)
     block_of_tiles(&s.tiles, VALUE_BYTES // (planes * itemsize * (s.channels + s.filters)) // lanes * lanes, False,
                    lanes)
-    padded = round_up(s.tiles.rows * s.tiles.columns, lanes)
-    s.values = planes * (apart(s.channels * padded) + apart(s.filters * padded))
+    count = s.tiles.rows * s.tiles.columns
+    s.values = planes * (apart(round_up(s.channels, lanes) * count) + apart(round_up(s.filters, max(ROWS, lanes)) * count))
     s.sums = planes * apart(s.filters * round_up(s.channels, lanes))
-    s.scratch = round_up(max(gemm_scratch(itemsize), strip_size(&s.tiles)), 64)
+    s.scratch = round_up(strips_size(&s.tiles, lanes), 64)
     return s
 
 
@@ -69,7 +70,8 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
     """The taps of some filters, `filter_taps` elements apart, at channels first..past; returns whether all are finite."""
     cdef const Winograd* w = &s.tiles
     cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating)), channels = past - first
-    cdef Py_ssize_t row, column, rows, columns, padded, t, bad = 0
+    cdef Py_ssize_t row, column, rows, columns, t, bad = 0
+    cdef Py_ssize_t vectors = ceil_div(channels, lanes)
     cdef Py_ssize_t row_length = round_up(channels, lanes)      # of the sums
     cdef floating* sums = workspace + s.values                  # [value, filter, channel]
     cdef floating* scratch = sums + s.sums
@@ -79,15 +81,13 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
         column = 0
         while column < w.tile_columns:
             columns = min(w.columns, w.tile_columns - column)
-            padded = round_up(rows * columns, lanes)
             lay_tiles(w, row, rows, column, columns, tiles)
-            for t in prange(channels + filters, num_threads=threads, schedule="dynamic"):
+            for t in prange(vectors + ceil_div(filters, lanes), num_threads=threads, schedule="dynamic"):
                 winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
-            for t in prange(w.planes, num_threads=threads, schedule="dynamic"):
-                winograd_weight_product(w.planes, t, filters, channels, rows * columns, padded, row > 0 or column > 0,
-                                        workspace, sums + t * apart(filters * row_length), row_length,
-                                        scratch + threadid() * s.scratch)
+            for t in prange(w.planes, num_threads=threads, schedule="static"):  # sums stay with their cores
+                winograd_weight_product(w.planes, t, filters, channels, rows * columns, row > 0 or column > 0,
+                                        workspace, sums + t * apart(filters * row_length))
             column += columns
         row += rows
     for t in prange(filters, num_threads=threads):
@@ -99,28 +99,56 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
 cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t first, Py_ssize_t channels,
                                 Py_ssize_t filters, const floating* grad_output, const floating* input,
                                 Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
-                                const cyconv_tile* tiles, floating* values, floating* strip) noexcept nogil:
-    """Tiles of one input channel, [value, channel, tile], or after these of one filter's gradient, [value, filter, tile]."""
+                                const cyconv_tile* tiles, floating* values, floating* strips) noexcept nogil:
+    """Tiles of a vector of channels, [value, panel of 3 vectors, tile, channel], or after these of filters' gradients,
+    [value, panel of ROWS, tile, filter]."""
     cdef uint64_t control = flush_denormals()
-    cdef bint gradient = task >= channels
-    cdef Py_ssize_t width = 3 * lanes_of(sizeof(floating)), padded = round_up(rows * columns, lanes_of(sizeof(floating)))
-    cdef Py_ssize_t plane = apart((filters if gradient else channels) * padded)
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), count = rows * columns, vectors = ceil_div(channels, lanes), c
+    cdef bint gradient = task >= vectors
+    cdef Py_ssize_t plane = values_plane(gradient, channels, filters, count, lanes)
     if gradient:
-        task -= channels
-        values += w.planes * apart(channels * padded)
-    lay_strip(w, gradient, grad_output if gradient else input, task if gradient else first + task, row, rows, column,
-              columns, strip)
-    tile_values(strip, strip_length(w, columns), tiles, rows * columns, &w.kernel, gradient, values + task * padded, plane,
-                width)
+        c = (task - vectors) * lanes
+        values += w.planes * values_plane(False, channels, filters, count, lanes)
+        lay_strips(w, True, grad_output, c, min(lanes, filters - c), row, rows, column, columns, strips)
+        tile_values(strips, strip_length(w, columns), tiles, count, &w.kernel, True,
+                    values + c // ROWS * ROWS * count + c % ROWS, plane, ROWS, ROWS * count if lanes > ROWS else 0)
+    else:
+        c = task * lanes
+        lay_strips(w, False, input, first + c, min(lanes, channels - c), row, rows, column, columns, strips)
+        tile_values(strips, strip_length(w, columns), tiles, count, &w.kernel, False,
+                    values + c // (3 * lanes) * 3 * lanes * count + c % (3 * lanes), plane,
+                    channel_panel(channels, c // (3 * lanes) * 3 * lanes, lanes), 0)
     restore_denormals(control)
 
 
+cdef inline Py_ssize_t values_plane(bint gradient, Py_ssize_t channels, Py_ssize_t filters, Py_ssize_t count,
+                                    Py_ssize_t lanes) noexcept nogil:
+    # Elements of one value of `count` tiles' pixels, or of their gradients.
+    return apart((round_up(filters, max(ROWS, lanes)) if gradient else round_up(channels, lanes)) * count)
+
+
+cdef inline Py_ssize_t channel_panel(Py_ssize_t channels, Py_ssize_t c, Py_ssize_t lanes) noexcept nogil:
+    # Width of the panel of channels c..: three vectors, or what is left.
+    return min(3 * lanes, round_up(channels - c, lanes))
+
+
 cdef void winograd_weight_product(Py_ssize_t planes, Py_ssize_t v, Py_ssize_t filters, Py_ssize_t channels,
-                                  Py_ssize_t tiles, Py_ssize_t padded, bint accumulate, const floating* values, floating* sums,
-                                  Py_ssize_t row_length, floating* scratch) noexcept nogil:
-    """Sums of value v: (filters, channels) := or += (filters, tiles) . (channels, tiles)^T."""
+                                  Py_ssize_t count, bint accumulate, const floating* values,
+                                  floating* sums) noexcept nogil:
+    """Sums of value v: (filters, channels) := or += (filters, tiles) . (tiles, channels)."""
     cdef uint64_t control = flush_denormals()
-    gemm(False, True, filters, channels, tiles,
-         values + planes * apart(channels * padded) + v * apart(filters * padded), padded,
-         values + v * apart(channels * padded), padded, accumulate, sums, row_length, scratch)
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), c, t, width
+    cdef const floating* pixels = values + v * values_plane(False, channels, filters, count, lanes)
+    cdef const floating* gradients = (values + planes * values_plane(False, channels, filters, count, lanes)
+                                      + v * values_plane(True, channels, filters, count, lanes))
+    c = 0
+    while c < channels:
+        width, t = channel_panel(channels, c, lanes), 0
+        while t < count:
+            panel_rows(gradients + t * ROWS, ROWS * count, False, <int>filters, pixels + t * width,
+                       min(SUM_TILES, count - t), sums + c, round_up(channels, lanes), accumulate or t > 0,
+                       <int>(width // lanes))
+            t += SUM_TILES
+        pixels += width * count
+        c += width
     restore_denormals(control)
