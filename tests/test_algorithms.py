@@ -33,6 +33,8 @@ WINOGRAD = {
     "four": Geometry((2, 6, 17, 40), 10, 4, 1, (1, 2)),
     "stride": Geometry((3, 5, 19, 46), 7, 3, 2, 1),
     "stride-many-channels": Geometry((1, 40, 21, 26), 21, 3, 2, ((0, 2), (1, 0))),
+    "stride-vectors": Geometry((2, 32, 33, 29), 21, 3, 2, 1),
+    "strides-vectors": Geometry((1, 48, 26, 37), 40, (5, 7), (2, 3), ((1, 4), (6, 2))),
     "stride-whole-phases": Geometry((2, 34, 20, 24), 12, 4, 2, 1),
     "stride-groups": Geometry((2, 66, 15, 13), 10, 5, 2, 2, 1, 2),
     "stride-h": Geometry((1, 33, 24, 31), 6, (5, 3), (2, 1), (3, 1)),
@@ -129,8 +131,9 @@ def test_winograd(geometry, dtype):
     "geometry",
     {
         name: WINOGRAD[name]
-        for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups", "five-asymmetric",
-                     "strides", "stride-blocks", "stride-parts", "dilations", "row-7", "row-blocks", "column-10")
+        for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups",
+                     "five-asymmetric", "strides", "stride-blocks", "stride-parts", "strides-vectors", "dilations",
+                     "row-7", "row-blocks", "column-10")
     },
 )
 @dtypes

@@ -61,14 +61,13 @@ cdef double DOT = 1.3        # a product of two lines
 cdef double CLOSE = 6        # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double APART = 60       # the same, element by element
-cdef double TRANSFORM = 700  # of a vector of tiles: pixels, gradients or outputs
-cdef double RUN_TRANSFORM = 150  # the same along one axis
-cdef double WEIGHT = 76      # to transform the 3x3 weights of one filter and channel
-cdef double RUN_WEIGHT = 19  # the same of r weights along one axis
-cdef double SUMS = 200       # to keep and transform the 36 sums of one filter and channel
-cdef double CALL = 40        # of one product: a block of ROWS filters by three vectors of tiles
+cdef double PIXELS = 500     # to lay and transform a tile of a vector of channels, or of gradients
+cdef double OUTPUTS = 400    # to transform and store a tile of a vector of filters
+cdef double WEIGHTS = 200    # to transform the 3x3 weights of a vector of filters and one channel
+cdef double SUMS = 2000      # to keep and transform the 36 sums of one filter and a vector of channels
+cdef double SUM_BLOCK = 150  # to read and write them, for each block of tiles
+cdef double LONE = 1.3       # a product of one vector of filters
 cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
-cdef double PACK = 4         # an element for a transposed product, in vectors of tiles
 
 
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -115,42 +114,41 @@ cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexce
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Products of vectors, and the transforms: of pixels and outputs, and for every block of tiles of the weights."""
+    """Products of vectors, and the transforms: of pixels and outputs, and of weights, for every block of tiles or once."""
     if which == BACKWARD_WEIGHT:
         return winograd_weight_cycles(conv, itemsize)
     cdef Winograd s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
-    cdef double M = round_up(s.M, ROWS), blocks = tile_blocks(&s), products = 0
-    cdef double vectors = blocks * max(2, ceil_div(s.rows * s.columns, lanes_of(itemsize)))  # a lone one waits
-    # pixels that are not neighbours are picked, such outputs placed, one by one
-    cdef double picks = s.C if s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == 1 else 2 * s.C
-    cdef double places = s.M if s.made.stride_w == 1 else 3 * s.M
-    cdef double weights = (1 if s.by_tiles else blocks) * s.C * M  # that are transformed
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef double tiles = <double>s.N * s.tile_rows * s.tile_columns, M = ceil_div(s.M, lanes), C = ceil_div(s.C, lanes)
+    cdef double products = 0, blocks = tile_blocks(&s), part = s.planes / 36.0, parts
     cdef int phase, v, r = s.kernel.r
     cdef Runs run
     for phase in range(s.phases_out):
         for v in range(s.planes):
             run = runs(&s, phase, v)
-            products += run.count * (run.length + CALL / ROWS / 3)
+            products += run.count * run.length
     if s.by_tiles:
-        picks *= s.parts
-    if s.planes == 6:
-        return conv.groups * (products * vectors * M + (picks + places) * vectors * RUN_TRANSFORM
-                              + weights * RUN_WEIGHT)
-    return conv.groups * (products * vectors * M + (picks + places * s.phases_out) * vectors * TRANSFORM
-                          + s.phases_out * weights * WEIGHT * r * (r + 6) / 27)
+        C, parts = C * s.parts, 1
+    else:
+        parts = blocks * parts_of(&s, s.rows * s.columns)
+    # pixels that are not neighbours are picked, such outputs placed, one by one
+    C *= 1 if s.C // s.phases >= lanes and s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == s.unit_w else 2
+    return conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
+                          + tiles * part * (C * PIXELS + M * s.phases_out * (1 if s.made.stride_w == 1 else 2) * OUTPUTS)
+                          + parts * s.phases_out * s.C * M * WEIGHTS * part * (r * (r + 6) / 27.0))
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
-    """Products of vectors and the packing for them; the transforms of pixels and gradients; of the sums."""
+    """Products of vectors; the transforms of pixels and gradients; of the sums."""
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
-    cdef double M = round_up(conv.M, ROWS), C = round_up(s.tiles.C, lanes_of(itemsize))
-    cdef double vectors = tile_blocks(&s.tiles) * ceil_div(s.tiles.rows * s.tiles.columns, lanes_of(itemsize))
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef double tiles = <double>s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns, blocks = tile_blocks(&s.tiles)
+    cdef double M = round_up(conv.M, ROWS), C = ceil_div(s.tiles.C, lanes), part = s.tiles.planes / 36.0
     # every block of filters takes the pixels again, every block of channels the gradients
-    cdef double pixels = <double>ceil_div(conv.M, s.filters) * s.tiles.C
-    cdef double gradients = <double>ceil_div(s.tiles.C, s.channels) * conv.M
-    cdef double transform = RUN_TRANSFORM if s.tiles.planes == 6 else TRANSFORM
-    return conv.groups * (vectors * (s.tiles.planes * (M * C + (pixels + gradients) * PACK)
-                                     + (pixels + gradients) * transform) + M * C * SUMS * s.tiles.planes / 36)
+    cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
+    pixels *= 1 if s.tiles.C // s.tiles.phases >= lanes and conv.window.stride_w * conv.window.dilation_w == 1 else 2
+    return conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
+                          + M * C * part * (SUMS + blocks * SUM_BLOCK))
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:

@@ -3,7 +3,26 @@
    are computed with it. Included once for each type, after panel.h. */
 
 #define DOT_ROWS 4    /* of A and */
-#define DOT_COLUMNS 3 /* of B at once: 12 sums and 4 operands fill 16 registers */
+#define DOT_COLUMNS (FLOAT_LANES > 8 ? 4 : 3) /* of B at once: 12 sums and 4 operands fill 16 registers; AVX-512 has 32 */
+
+/* totals[i] = the elements of v[i], added up, i < count, a power of two of at most LANES. Halves are added, for all vectors
+   together until they are one, then further: in one order, whatever `count`. */
+CYCONV_INLINE void PANEL(close_sums)(PANEL(vector) *v, const int count, REAL *totals)
+{
+#pragma GCC unroll 4
+    for (int left = count; left > 1; left /= 2) { /* shuffled, element l is a part of sum l % count in the end */
+        PANEL(shuffle)(v, left);
+#pragma GCC unroll 8
+        for (int i = 0; i < left / 2; i++) v[i] = v[2 * i] + v[2 * i + 1];
+    }
+    REAL parts[LANES];
+    memcpy(parts, v, sizeof parts);
+#pragma GCC unroll 4
+    for (int half = LANES / 2; half >= count; half /= 2)
+#pragma GCC unroll 8
+        for (int l = 0; l < half; l++) parts[l] += parts[l + half];
+    memcpy(totals, parts, count * sizeof(REAL));
+}
 
 CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k, REAL *c,
                                     ptrdiff_t ldc, int accumulate, const int rows, const int columns)
@@ -22,16 +41,21 @@ CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b,
             for (int j = 0; j < columns; j++) sum[i][j] += factor * row[j];
         }
     }
-    for (int i = 0; i < rows; i++)
-        for (int j = 0; j < columns; j++) {
-            REAL *lanes = (REAL *)&sum[i][j];
+    for (int j = 0; j < columns; j++) {
+        const int together = LANES < DOT_ROWS ? LANES : DOT_ROWS;
+        REAL totals[DOT_ROWS];
 #pragma GCC unroll 4
-            for (int half = LANES / 2; half > 0; half /= 2)
-#pragma GCC unroll 8
-                for (int l = 0; l < half; l++) lanes[l] += lanes[l + half];
-            for (ptrdiff_t q = p; q < k; q++) lanes[0] += a[i * lda + q] * b[j * ldb + q];
-            c[i * ldc + j] = accumulate ? c[i * ldc + j] + lanes[0] : lanes[0];
+        for (int i = 0; i < DOT_ROWS; i += together) {
+            PANEL(vector) v[DOT_ROWS];
+#pragma GCC unroll 4
+            for (int q = 0; q < together; q++) v[q] = sum[i + q][j]; /* 0 below the last row */
+            PANEL(close_sums)(v, together, totals + i);
         }
+        for (int i = 0; i < rows; i++) {
+            for (ptrdiff_t q = p; q < k; q++) totals[i] += a[i * lda + q] * b[j * ldb + q];
+            c[i * ldc + j] = accumulate ? c[i * ldc + j] + totals[i] : totals[i];
+        }
+    }
 }
 
 CYCONV_INLINE void PANEL(dot_rows)(ptrdiff_t m, const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k,
@@ -51,5 +75,8 @@ static void PANEL(dots)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, pt
     ptrdiff_t j = 0;
     for (; j + DOT_COLUMNS <= n; j += DOT_COLUMNS)
         PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, accumulate, DOT_COLUMNS);
-    for (; j < n; j++) PANEL(dot_rows)(m, a, lda, b + j * ldb, ldb, k, c + j, ldc, accumulate, 1);
+    b += j * ldb, c += j;
+    if (n - j == 3) PANEL(dot_rows)(m, a, lda, b, ldb, k, c, ldc, accumulate, 3);
+    else if (n - j == 2) PANEL(dot_rows)(m, a, lda, b, ldb, k, c, ldc, accumulate, 2);
+    else if (n - j == 1) PANEL(dot_rows)(m, a, lda, b, ldb, k, c, ldc, accumulate, 1);
 }

@@ -28,12 +28,14 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
         return;
     }
     ptrdiff_t p = 0;
-    for (; p + LANES <= k; p += LANES)
+    for (; p < k && k >= LANES; p += LANES) {
+        if (k - p < LANES) p = k - LANES; /* the last ones again */
         for (ptrdiff_t j = 0; j < whole; j += LANES) {
             PANEL(vector) v[LANES];
             PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
             for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(packed + (p + l) * width + j) = v[l];
         }
+    }
     for (; p < k; p++)
         for (ptrdiff_t j = 0; j < whole; j++) packed[p * width + j] = b[j * ldb + p];
     if (whole < width)

@@ -8,24 +8,32 @@ cdef void im2col_tile(const floating* image, Py_ssize_t H_in, Py_ssize_t W_in, P
                       Py_ssize_t start, Py_ssize_t stop,
                       floating* columns, Py_ssize_t row_length) noexcept nogil:
     """columns[t - tap_start, l - start] = the padded image under tap t = (c, i, j) at output position l."""
-    cdef Py_ssize_t taps = window.kernel_h * window.kernel_w
-    cdef Py_ssize_t tap, c, i, j, x_shift, x_first, x_past
+    cdef Py_ssize_t taps = window.kernel_h * window.kernel_w, plane = H_in * W_in
+    cdef Py_ssize_t c = tap_start // taps, i = tap_start % taps // window.kernel_w, j = tap_start % window.kernel_w
+    cdef Py_ssize_t y0 = start // W_out, x0 = start - y0 * W_out, tap, x_shift, y_shift, x_first, x_past
+    cdef bint shifted = W_out == W_in and window.stride_h == 1 and window.stride_w == 1
+    cdef Py_ssize_t ahead = min(PLANE_BYTES, ((stop - start) // W_out + 1) * window.stride_h * W_in * <Py_ssize_t>sizeof(floating))
+    image += c * plane
     for tap in range(tap_start, tap_stop):
-        c = tap // taps
-        i = tap % taps // window.kernel_w
-        j = tap % window.kernel_w
-        if tap % taps == 0 and tap + taps < tap_stop:  # the next channel's rows
-            prefetch(image + (c + 1) * H_in * W_in + start // W_out * window.stride_h * W_in,
-                     min(PLANE_BYTES, ((stop - start) // W_out + 1) * window.stride_h * W_in * <Py_ssize_t>sizeof(floating)))
+        if i == 0 and j == 0 and tap + taps < tap_stop:  # the next channel's rows
+            prefetch(image + plane + y0 * window.stride_h * W_in, ahead)
         x_shift = j * window.dilation_w - window.pad_left  # column in the image of output column 0
-        x_first = min(W_out, first_inside(x_shift, window.stride_w))
-        x_past = max(x_first, past_inside(x_shift, window.stride_w, W_in, W_out))
-        if W_out == W_in and window.stride_h == 1 and window.stride_w == 1:
-            im2col_shifted(image + c * H_in * W_in, H_in, W_in, i * window.dilation_h - window.pad_top, x_shift,
-                           x_first, x_past, start, stop, columns + (tap - tap_start) * row_length)
+        y_shift = i * window.dilation_h - window.pad_top
+        if shifted:
+            x_first = min(W_out, first_inside(x_shift, 1))
+            x_past = max(x_first, past_inside(x_shift, 1, W_in, W_out))
+            im2col_shifted(image, H_in, W_in, y_shift, x_shift, x_first, x_past, start, stop, columns)
         else:
-            im2col_row(image + c * H_in * W_in, H_in, W_in, W_out, window, i * window.dilation_h - window.pad_top,
-                       x_shift, x_first > 0 or x_past < W_out, start, stop, columns + (tap - tap_start) * row_length)
+            # whether some windows reach beyond the image, at its left or at its right
+            im2col_row(image, H_in, W_in, W_out, window, y_shift, x_shift,
+                       x_shift < 0 or x_shift + (W_out - 1) * window.stride_w >= W_in, y0, x0, stop - start, columns)
+        columns += row_length
+        j += 1
+        if j == window.kernel_w:
+            i, j = i + 1, 0
+            if i == window.kernel_h:
+                i = 0
+                image += plane
 
 
 cdef inline void im2col_shifted(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y_shift,
@@ -57,21 +65,22 @@ cdef inline void im2col_shifted(const floating* plane, Py_ssize_t H, Py_ssize_t 
 
 cdef inline void im2col_row(const floating* plane, Py_ssize_t H_in, Py_ssize_t W_in, Py_ssize_t W_out,
                             const Window* window, Py_ssize_t y_shift, Py_ssize_t x_shift, bint padded,
-                            Py_ssize_t start, Py_ssize_t stop, floating* row) noexcept nogil:
-    """One tap at output positions start..stop: the end of a row, whole rows, the start of one; some in padding or not."""
-    cdef Py_ssize_t y, y_in, x, rows, count
-    while start < stop:
-        y, x = start // W_out, start % W_out
-        rows, count = 1, min(W_out - x, stop - start)
-        if x == 0 and count == W_out:
-            rows = (stop - start) // W_out
+                            Py_ssize_t y, Py_ssize_t x, Py_ssize_t length, floating* row) noexcept nogil:
+    """One tap at `length` positions from (y, x) on: the end of a row, whole rows, the start of one; some in padding or not."""
+    cdef Py_ssize_t y_in, rows, count
+    while length > 0:
+        rows, count = 1, min(W_out - x, length)
+        if count == W_out:
+            rows = length // W_out
         y_in = y * window.stride_h + y_shift
         if padded or y_in < 0 or y_in + (rows - 1) * window.stride_h >= H_in:
             memset(row, 0, rows * count * sizeof(floating))
         lay_rows(plane, W_in, H_in, W_in, y_in, window.stride_h, x * window.stride_w + x_shift, window.stride_w, rows, count,
                  row)
         row += rows * count
-        start += rows * count
+        length -= rows * count
+        y += rows
+        x = 0
 
 
 cdef void col2im_tile(const floating* columns, Py_ssize_t row_length, Py_ssize_t H_in, Py_ssize_t W_in,

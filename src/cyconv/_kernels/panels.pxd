@@ -37,12 +37,12 @@ cdef extern from "vectors.h":
     void cyconv_float_lay_channels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                    Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_float_tile_values(const float*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, float*,
+    void cyconv_float_tile_values(const float*, Py_ssize_t, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, float*,
                                   Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     void cyconv_double_lay_channels(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                    Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_double_interleave(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_double_tile_values(const double*, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, double*,
+    void cyconv_double_tile_values(const double*, Py_ssize_t, Py_ssize_t, const cyconv_tile*, Py_ssize_t, const cyconv_kernel*, int, double*,
                                   Py_ssize_t, Py_ssize_t, Py_ssize_t) noexcept nogil
     int cyconv_float_tap_sums(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const cyconv_kernel*,
                              float*) noexcept nogil
@@ -172,13 +172,13 @@ cdef inline void lay_channels(const floating* planes, Py_ssize_t plane, Py_ssize
         cyconv_double_lay_channels(planes, plane, row_length, H, W, y, step_h, x, rows, count, strip)
 
 
-cdef inline void tile_values(const floating* strip, Py_ssize_t length, const cyconv_tile* tiles, Py_ssize_t count,
-                             const cyconv_kernel* kernel, bint gradient, floating* values, Py_ssize_t plane,
+cdef inline void tile_values(const floating* strip, Py_ssize_t length, Py_ssize_t step, const cyconv_tile* tiles,
+                             Py_ssize_t count, const cyconv_kernel* kernel, bint gradient, floating* values, Py_ssize_t plane,
                              Py_ssize_t row, Py_ssize_t half) noexcept nogil:
     if floating is float:
-        cyconv_float_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, row, half)
+        cyconv_float_tile_values(strip, length, step, tiles, count, kernel, gradient, values, plane, row, half)
     else:
-        cyconv_double_tile_values(strip, length, tiles, count, kernel, gradient, values, plane, row, half)
+        cyconv_double_tile_values(strip, length, step, tiles, count, kernel, gradient, values, plane, row, half)
 
 
 cdef inline bint tap_sums(const floating* sums, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,

@@ -58,8 +58,8 @@
 #define TILE_ROWS 7
 
 #define WINOGRAD_CHANNELS 16 /* whose weights are transformed at once */
-/* Transformed weights of one panel of filters: they stay in the L2 cache, of 1 MiB and more where there is AVX-512. */
-#define WINOGRAD_GROUP_BYTES (FLOAT_LANES > 8 ? 1300000 : 600000)
+/* Transformed weights of one panel of filters: about the L2 cache, which is larger where there is AVX-512. */
+#define WINOGRAD_GROUP_BYTES (FLOAT_LANES > 8 ? 2400000 : 600000)
 
 typedef struct { /* as Winograd's filtering takes it: phases of r x r taps or fewer; or along one axis, of r taps */
     int height, width, stride_h, stride_w, r;

@@ -141,28 +141,28 @@ CYCONV_INLINE PANEL(vector) PANEL(paired)(PANEL(vector) a, PANEL(vector) b, cons
 #endif
 
 /* B^T d, or A y with `gradient`, of the columns of one tile: between[j][i] is value i of column j. */
-CYCONV_INLINE void PANEL(transform_rows)(const REAL *pixels, ptrdiff_t length, const int m, const int gradient,
-                                         PANEL(vector) (*between)[6])
+CYCONV_INLINE void PANEL(transform_rows)(const REAL *pixels, ptrdiff_t length, ptrdiff_t step, const int m,
+                                         const int gradient, PANEL(vector) (*between)[6])
 {
     for (int i = 0; i < (gradient ? m : 6); i++, pixels += length * LANES) {
         PANEL(vector) v[6], out[6];
-        for (int j = 0; j < (gradient ? m : 6); j++) v[j] = *(const PANEL(memory) *)(pixels + j * LANES);
+        for (int j = 0; j < (gradient ? m : 6); j++) v[j] = *(const PANEL(memory) *)(pixels + j * step * LANES);
         if (gradient) WINOGRAD_GRAD(PANEL(vector), v, out, m);
         else WINOGRAD_INPUT(PANEL(vector), v, out);
         for (int j = 0; j < 6; j++) between[j][i] = out[j];
     }
 }
 
-CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
-                                          const int m, const int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t row,
-                                          ptrdiff_t half)
+CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, ptrdiff_t step, const cyconv_tile *tiles,
+                                          ptrdiff_t count, const int m, const int gradient, REAL *values, ptrdiff_t plane,
+                                          ptrdiff_t row, ptrdiff_t half)
 {
     PANEL(vector) between[2][6][6], out[2][6];
     const int most = half ? 2 : 1; /* tiles at once: halves of two fill a vector of a panel */
     for (ptrdiff_t t = 0, now; t < count; t += now, values += now * row) {
         now = count - t < most ? count - t : most;
         for (int q = 0; q < now; q++)
-            PANEL(transform_rows)(strip + tiles[t + q].pixel * LANES, length, m, gradient, between[q]);
+            PANEL(transform_rows)(strip + tiles[t + q].pixel * LANES, length, step, m, gradient, between[q]);
         for (int j = 0; j < 6; j++) {
             for (int q = 0; q < now; q++) {
                 if (gradient) WINOGRAD_GRAD(PANEL(vector), between[q][j], out[q], m);
@@ -203,24 +203,24 @@ CYCONV_INLINE void PANEL(transform_runs)(const REAL *strip, ptrdiff_t step, cons
 }
 
 /* values[36] = B^T d B of `count` tiles of 6x6 pixels, or (gradient) A g A^T of m x m gradients; along one axis values[6]. Of
-   LANES channels: pixel p of channel l is strip[p * LANES + l]; tile t's first pixel is tiles[t].pixel, and its rows are
-   `length` apart. Value v of tile t is at values[v * plane + t * row], or with `half` in parts of ROWS channels. */
-static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, const cyconv_tile *tiles, ptrdiff_t count,
+   LANES channels: pixel p of channel l is strip[p * LANES + l]; tile t's first pixel is tiles[t].pixel, its rows are `length`
+   apart, its pixels in a row `step`. Value v of tile t is at values[v * plane + t * row], or with `half` in parts of ROWS
+   channels. */
+static void PANEL(tile_values)(const REAL *strip, ptrdiff_t length, ptrdiff_t step, const cyconv_tile *tiles, ptrdiff_t count,
                                const cyconv_kernel *kernel, int gradient, REAL *values, ptrdiff_t plane, ptrdiff_t row,
                                ptrdiff_t half)
 {
     const int m = 7 - kernel->r;
-    if (kernel->high && kernel->wide) {
-        if (!gradient) PANEL(transform_tiles)(strip, length, tiles, count, 0, 0, values, plane, row, 0); /* for any m */
-        else if (m == 2) PANEL(transform_tiles)(strip, length, tiles, count, 2, 1, values, plane, row, half);
-        else if (m == 3) PANEL(transform_tiles)(strip, length, tiles, count, 3, 1, values, plane, row, half);
-        else if (m == 4) PANEL(transform_tiles)(strip, length, tiles, count, 4, 1, values, plane, row, half);
-        else PANEL(transform_tiles)(strip, length, tiles, count, 5, 1, values, plane, row, half);
-    } else {
-        const ptrdiff_t step = kernel->wide ? 1 : length;
+    if (!kernel->high || !kernel->wide) {
+        if (!kernel->wide) step = length;
         if (!gradient) PANEL(transform_runs)(strip, step, tiles, count, 0, 0, values, plane, row, 0);
         else PANEL(transform_runs)(strip, step, tiles, count, m, 1, values, plane, row, half);
-    }
+    } else if (!gradient && step == 1) PANEL(transform_tiles)(strip, length, 1, tiles, count, 0, 0, values, plane, row, 0);
+    else if (!gradient) PANEL(transform_tiles)(strip, length, step, tiles, count, 0, 0, values, plane, row, 0); /* for any m */
+    else if (m == 2) PANEL(transform_tiles)(strip, length, 1, tiles, count, 2, 1, values, plane, row, half);
+    else if (m == 3) PANEL(transform_tiles)(strip, length, 1, tiles, count, 3, 1, values, plane, row, half);
+    else if (m == 4) PANEL(transform_tiles)(strip, length, 1, tiles, count, 4, 1, values, plane, row, half);
+    else PANEL(transform_tiles)(strip, length, 1, tiles, count, 5, 1, values, plane, row, half);
 }
 
 /* G g G^T of one channel and LANES filters: tap (i, j) is at taps[place[i * r + j] * width], or 0 where place is negative. */
@@ -253,6 +253,19 @@ static void PANEL(run_weights)(const REAL *taps, ptrdiff_t width, const int *pla
     for (int i = 0; i < 6; i++) *(PANEL(memory) *)(values + i * plane) = u[i];
 }
 
+/* packed[tap][f] = weight[f * taps + tap], zeros up to `width`. `more`: at least LANES elements behind them may be read. */
+static void PANEL(pack_taps_of)(const REAL *weight, ptrdiff_t filters, ptrdiff_t taps, ptrdiff_t width, int more, REAL *packed)
+{
+    ptrdiff_t f = 0;
+    for (; more && taps < LANES && f + LANES <= filters; f += LANES) {
+        PANEL(vector) v[LANES];
+        PANEL(load_transposed)(weight + f * taps, taps, v, LANES);
+        for (ptrdiff_t t = 0; t < taps; t++) *(PANEL(memory) *)(packed + t * width + f) = v[t];
+    }
+    for (; f < width; f++)
+        for (ptrdiff_t t = 0; t < taps; t++) packed[t * width + f] = f < filters ? weight[f * taps + t] : 0;
+}
+
 /* `filters` filters of `channels` channels, zeros up to `width`: values[36 or 6][plane], a row of `width` for each channel;
    and again, `step` elements on, for each of the phases first..past. Tap p of filter f and channel c is
    weight[f * weight_out + c * weight_in + p]. packed: height * width * channels rows. */
@@ -265,7 +278,7 @@ static void PANEL(weight_panel)(const REAL *weight, ptrdiff_t weight_out, ptrdif
         PANEL(pack_columns)(weight, weight_out, 1, filters, channels * taps, width, packed);
     else
         for (ptrdiff_t c = 0; c < channels; c++)
-            PANEL(pack_columns)(weight + c * weight_in, weight_out, 1, filters, taps, width, packed + c * taps * width);
+            PANEL(pack_taps_of)(weight + c * weight_in, filters, taps, width, c + 1 < channels, packed + c * taps * width);
     for (int phase = first; phase < past; phase++, values += step) {
         int place[25];
         cyconv_places(kernel, phase, flipped, place);
@@ -411,6 +424,24 @@ CYCONV_INLINE void PANEL(inverse_taps)(const REAL *sums, ptrdiff_t plane, PANEL(
     }
 }
 
+/* gradient[c * n + t] = element c of taps[t], c < count, at most LANES. */
+CYCONV_INLINE void PANEL(store_taps)(const PANEL(vector) *taps, const int n, ptrdiff_t count, REAL *gradient)
+{
+    PANEL(vector) v[25 + LANES];
+    for (int t = 0; t < n; t += LANES) { /* v[t + c]: taps t.. of channel c */
+        for (int i = t; i < t + LANES; i++)
+            if (i < n) v[i] = taps[i];
+            else memset(&v[i], 0, sizeof v[i]);
+#pragma GCC unroll 4
+        for (int half = 1; half < LANES; half *= 2) PANEL(shuffle)(v + t, LANES);
+    }
+    for (ptrdiff_t c = 0; c < count; c++, gradient += n)
+        for (int t = 0; t < n; t += LANES) { /* the next channel overwrites what is behind the last tap */
+            if (c < count - 1 || n - t >= LANES) *(PANEL(memory) *)(gradient + t) = v[t + c];
+            else memcpy(gradient + t, &v[t + c], (n - t) * sizeof(REAL));
+        }
+}
+
 /* The gradient of one filter, G^T u G: sums[36 or 6][plane] of channels first..past (readable to a whole vector) to
    grad_weight[channel][height][width]. There are `channels` of each phase, one phase after another. Returns whether
    every value is finite. */
@@ -421,7 +452,9 @@ static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t first, p
     int phase = (int)(first / channels), place[25];
     ptrdiff_t c = first % channels;
     cyconv_places(kernel, phase, 0, place);
-    REAL check = 0; /* 0 * NaN and 0 * infinity are NaN */
+    const int n = both ? r * r : r, plain = n == kernel->height * kernel->width; /* the taps of one phase are the kernel */
+    PANEL(vector) check; /* 0 * NaN and 0 * infinity are NaN */
+    memset(&check, 0, sizeof check);
     for (; first < past; first += LANES, sums += LANES) {
         PANEL(vector) taps[25];
         if (!both) {
@@ -432,15 +465,18 @@ static int PANEL(tap_sums)(const REAL *sums, ptrdiff_t plane, ptrdiff_t first, p
         else if (r == 3) PANEL(inverse_taps)(sums, plane, taps, 3);
         else if (r == 4) PANEL(inverse_taps)(sums, plane, taps, 4);
         else PANEL(inverse_taps)(sums, plane, taps, 5);
-        for (ptrdiff_t l = 0; l < LANES && first + l < past; l++, c++) {
+        for (int t = 0; t < n; t++) check += 0 * taps[t];
+        const ptrdiff_t count = past - first < LANES ? past - first : LANES;
+        if (plain && r == 3 && both) {
+            PANEL(store_taps)(taps, 9, count, grad_weight + first * 9);
+            continue;
+        }
+        for (ptrdiff_t l = 0; l < count; l++, c++) {
             if (c == channels) cyconv_places(kernel, ++phase, 0, place), c = 0;
             REAL *gradient = grad_weight + c * kernel->height * kernel->width;
-            for (int t = 0; t < (both ? r * r : r); t++) {
-                if (place[t] < 0) continue;
-                gradient[place[t]] = ((const REAL *)&taps[t])[l];
-                check += 0 * gradient[place[t]];
-            }
+            for (int t = 0; t < n; t++)
+                if (place[t] >= 0) gradient[place[t]] = ((const REAL *)&taps[t])[l];
         }
     }
-    return check == 0;
+    return PANEL(all_zero)(check);
 }

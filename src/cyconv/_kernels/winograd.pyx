@@ -80,7 +80,7 @@ cdef bint winograd_tiles(const Winograd* s, Py_ssize_t task, Py_ssize_t blocks, 
     cdef int phase
     cdef bint finite = True
     lay_tiles(s, row, rows, column, columns, tiles)
-    for c in range(ceil_div(s.C, lanes)):
+    for c in range(pixel_tasks(s, lanes)):
         winograd_pixels(s, images + task * s.image_group, c * lanes, row, rows, column, columns, tiles, pixels, products)
     weights += task * s.phases_out * s.panels * s.weights
     bias += task * s.M if bias != NULL else 0
@@ -110,7 +110,7 @@ cdef bint winograd_by_filters(const Winograd* s, int threads, const floating* im
                 columns = min(s.columns, s.tile_columns - column)
                 lay_tiles(s, row, rows, column, columns, tiles)
                 parts = parts_of(s, rows * columns)
-                for t in prange(ceil_div(s.C, lanes), num_threads=threads, schedule="dynamic"):
+                for t in prange(pixel_tasks(s, lanes), num_threads=threads, schedule="dynamic"):
                     winograd_pixels(s, images, t * lanes, row, rows, column, columns, tiles, pixels,
                                     <floating*>(own + threadid() * s.own))
                 for t in prange(s.panels * parts, num_threads=threads, schedule="dynamic"):
@@ -141,7 +141,7 @@ cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize
         a, b = n // s.parts_w % s.parts_h, n % s.parts_w
         strip_row += s.m_h if y > 0 or i == 0 else s.m_h + s.edge_h  # between images, the rows that tiles reach into
         for j in range(columns):
-            tiles.pixel = strip_row * length + j * s.m_w if s.kernel.wide else i * columns + j
+            tiles.pixel = strip_row * s.unit_h * length + j * s.m_w * s.unit_w if s.kernel.wide else i * columns + j
             tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m_w * s.made.stride_w + b
             tiles.output = n // (s.parts_h * s.parts_w) * s.output_stride + tiles.y * s.made.W + tiles.x
             tiles.run = columns - j
@@ -157,6 +157,7 @@ cdef void lay_strips(const Winograd* s, bint gradient, const floating* images, P
     cdef Py_ssize_t step_w = s.dilation_w * (1 if s.flipped else s.kernel.stride_w)
     if gradient:
         step_w, n = s.dilation_w, PY_SSIZE_T_MAX
+    step_w //= s.unit_w
     if s.kernel.wide and step_w == 1 and count == lanes and c // n == (c + count - 1) // n:  # neighbours, of one phase
         lay_strip(s, gradient, images, c, True, row, rows, column, columns, strips)
         return
@@ -193,6 +194,7 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         c %= n
         if not s.flipped:
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
+    step_h, step_w = step_h // s.unit_h, step_w // s.unit_w
     images += c * plane
     if not s.kernel.wide:
         memset(strip, 0, strip_size(s) * sizeof(floating))
@@ -200,9 +202,9 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
         count = min(rows - done, s.tile_rows - first)
-        lines = count * s.m_h + s.edge_h
-        y = first * s.m_h * step_h + n // s.parts_w % s.parts_h + top
-        x = column * s.m_w * step_w + n % s.parts_w + left
+        lines = (count * s.m_h + s.edge_h) * s.unit_h
+        y = first * s.m_h * s.unit_h * step_h + n // s.parts_w % s.parts_h + top
+        x = column * s.m_w * s.unit_w * step_w + n % s.parts_w + left
         image = images + n // (s.parts_h * s.parts_w) * stride
         done += count
         if interleaved:
@@ -219,15 +221,24 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
             strip += count * columns
 
 
+cdef inline Py_ssize_t pixel_tasks(const Winograd* s, Py_ssize_t lanes) noexcept nogil:
+    # Vectors of channels: of each phase, or with all their phases.
+    return ceil_div(s.C, lanes) // (s.unit_h * s.unit_w)
+
+
 cdef void winograd_pixels(const Winograd* s, const floating* images, Py_ssize_t c, Py_ssize_t row, Py_ssize_t rows,
                           Py_ssize_t column, Py_ssize_t columns, const cyconv_tile* tiles, floating* pixels,
                           floating* strips) noexcept nogil:
-    """pixels[value, tile, c..] of a vector of channels."""
+    """pixels[value, tile, c..] of a vector of channels, or [value, tile, (phase, c..)] of all its phases."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t count = rows * columns
-    lay_strips(s, False, images, c, min(lanes_of(sizeof(floating)), s.C - c), row, rows, column, columns, strips)
-    tile_values(strips, strip_length(s, columns), tiles, count, &s.kernel, False, pixels + c,
-                apart(round_up(count, ROWS) * s.length), s.length, 0)
+    cdef Py_ssize_t count = rows * columns, length = strip_length(s, columns), lanes = lanes_of(sizeof(floating))
+    cdef int i, j
+    lay_strips(s, False, images, c, min(lanes, s.C - c), row, rows, column, columns, strips)
+    for i in range(s.unit_h):
+        for j in range(s.unit_w):
+            tile_values(strips + (i * length + j) * lanes, length * s.unit_h, s.unit_w, tiles, count, &s.kernel, False,
+                        pixels + (i * s.unit_w + j) * (s.C // s.phases) + c, apart(round_up(count, ROWS) * s.length),
+                        s.length, 0)
     restore_denormals(control)
 
 

@@ -5,7 +5,7 @@ cdef Py_ssize_t OWN_BYTES = 1 << 20    # and the transformed pixels of one
 cdef Py_ssize_t LEAST_TILES = 96       # that are worth it: fewer have tasks enough by filters alone
 cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # pixels of one block of tiles, where tasks are groups of filters
 cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
-cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one task
+cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one panel of filters
 cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
 cdef Py_ssize_t MOST_TILES = 480       # in one block, where tasks are groups of filters
@@ -33,6 +33,7 @@ cdef struct Winograd:
     int planes                           # of the values of tiles: 36, or 6 along one axis
     int m_h, m_w                         # outputs of a tile, along a side: m + kernel.r = 7, or 1
     int edge_h                           # rows that it reads below them
+    int unit_h, unit_w                   # pixels of a strip, which holds all phases, from one of a phase to the next; or 1
     Py_ssize_t weight_out, weight_in     # elements between filters, and between channels
     bint flipped
     Py_ssize_t tile_rows, tile_columns   # of one image
@@ -113,14 +114,15 @@ cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexc
     # Pixels of one row of the strip: tiles are m apart, and 6 wide; of tiles one pixel wide, all in a row.
     if not s.kernel.wide:
         return s.rows * s.columns
-    return s.m_w * columns + 6 - s.m_w
+    return (s.m_w * columns + 6 - s.m_w) * s.unit_w
 
 
 cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
     # The rows of the images in a block, each with those that its last tiles reach into; in whole vectors.
     if not s.kernel.wide:
         return apart(6 * strip_length(s, s.columns))
-    return apart((s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * strip_length(s, s.columns))
+    return apart((s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * s.unit_h
+                 * strip_length(s, s.columns))
 
 
 cdef inline Py_ssize_t strips_size(const Winograd* s, Py_ssize_t lanes) noexcept nogil:
@@ -159,6 +161,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.m_h = 7 - s.kernel.r if s.kernel.high else 1
     s.m_w = 7 - s.kernel.r if s.kernel.wide else 1
     s.edge_h = s.kernel.r - 1 if s.kernel.high else 0
+    s.unit_h = s.unit_w = 1
     s.reach_h = min(conv.H_out, ceil_div(conv.H_in + w.pad_top, w.stride_h))
     s.reach_w = min(conv.W_out, ceil_div(conv.W_in + w.pad_left, w.stride_w))
     if backward:
@@ -174,6 +177,8 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
         s.weight_out, s.weight_in, s.flipped = taps, conv.C * taps, True
     else:
         s.phases *= s.kernel.stride_h * s.kernel.stride_w
+        if conv.C % lanes == 0:  # a vector of channels is laid once for all phases
+            s.unit_h, s.unit_w = s.kernel.stride_h, s.kernel.stride_w
         s.C, s.H, s.W, s.M = conv.C * s.phases, conv.H_in, conv.W_in, conv.M
         # not what a stride leaves at the bottom and at the right: it would round what it has no part in
         s.read_h = min(s.H, (conv.H_out - 1) * w.stride_h + w.dilation_h * (w.kernel_h - 1) + 1 - w.pad_top)
@@ -199,7 +204,9 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     if s.by_tiles:
         most = max(OWN_BYTES // (s.planes * s.C * itemsize), 3 * lanes)
     else:
-        s.width = even_panel(s.M, max(1, min(3, GROUP_BYTES // (s.planes * s.C * lanes * itemsize))) * lanes, lanes)
+        # few tiles read the weights as soon as they are made: those of fewer filters are nearer
+        most = (GROUP_BYTES if s.N * s.tile_rows * s.tile_columns > GROUP else GROUP_BYTES // 2)
+        s.width = lanes * balanced_vectors(ceil_div(s.M, lanes), most // (s.planes * s.C * lanes * itemsize))
         most = min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes)
     s.panels = ceil_div(s.M, s.width)
     block_of_tiles(&s, most, s.by_tiles, lanes)
@@ -221,6 +228,13 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
 cdef Py_ssize_t even_panel(Py_ssize_t size, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
     """The width of panels of at most `most`, in whole vectors, as even as they can be."""
     return round_up(ceil_div(size, ceil_div(size, most)), lanes)
+
+
+cdef Py_ssize_t balanced_vectors(Py_ssize_t vectors, Py_ssize_t most) noexcept nogil:
+    """Vectors of a panel, 1 to 3 and no more than `most`, of all `vectors`: blocks of more are faster, uneven panels wait."""
+    if most >= 3 and (vectors % 3 == 0 or vectors > 24):
+        return 3
+    return 2 if most >= 2 else 1
 
 
 cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:

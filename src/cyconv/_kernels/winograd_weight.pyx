@@ -20,6 +20,7 @@ cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize)
     cdef WinogradWeight s
     cdef Py_ssize_t lanes = lanes_of(itemsize), count, planes
     s.tiles = winograd_sizes(conv, False, itemsize)
+    s.tiles.unit_h = s.tiles.unit_w = 1  # each phase is a task
     s.channels = even_block(s.tiles.C, MOST_CHANNEL_BYTES // itemsize, lanes)
     planes = s.tiles.planes
     s.filters = even_block(conv.M, max(1, SUM_BYTES // (planes * itemsize * round_up(s.channels, lanes))), ROWS)
@@ -110,12 +111,12 @@ cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t f
         c = (task - vectors) * lanes
         values += w.planes * values_plane(False, channels, filters, count, lanes)
         lay_strips(w, True, grad_output, c, min(lanes, filters - c), row, rows, column, columns, strips)
-        tile_values(strips, strip_length(w, columns), tiles, count, &w.kernel, True,
+        tile_values(strips, strip_length(w, columns), 1, tiles, count, &w.kernel, True,
                     values + c // ROWS * ROWS * count + c % ROWS, plane, ROWS, ROWS * count if lanes > ROWS else 0)
     else:
         c = task * lanes
         lay_strips(w, False, input, first + c, min(lanes, channels - c), row, rows, column, columns, strips)
-        tile_values(strips, strip_length(w, columns), tiles, count, &w.kernel, False,
+        tile_values(strips, strip_length(w, columns), 1, tiles, count, &w.kernel, False,
                     values + c // (3 * lanes) * 3 * lanes * count + c % (3 * lanes), plane,
                     channel_panel(channels, c // (3 * lanes) * 3 * lanes, lanes), 0)
     restore_denormals(control)
