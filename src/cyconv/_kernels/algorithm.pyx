@@ -50,30 +50,34 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     return best
 
 
-# The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to
-# times of two dozen layers on one Zen 3 (AVX2, float32, one thread); only their ratios matter.
+# The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
+# of float32 layers with one thread: on a Zen 3 (AVX2), and those of Winograd on an Emerald Rapids (AVX-512 and AVX2), where
+# 65 layers lose 0.2 % of their time to a wrong choice forward and wrt the input, 0.6 % wrt the weight. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns
-cdef double ADD = 6          # to keep one element of the columns of a gradient, and add it to its pixel
+cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
 cdef double DOT = 1.3        # a product of two lines
 cdef double CLOSE = 6        # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
 cdef double APART = 60       # the same, element by element
-cdef double PIXELS = 500     # to lay and transform a tile of a vector of channels, or of gradients
-cdef double OUTPUTS = 400    # to transform and store a tile of a vector of filters
-cdef double WEIGHTS = 200    # to transform the 3x3 weights of a vector of filters and one channel
-cdef double SUMS = 2000      # to keep and transform the 36 sums of one filter and a vector of channels
-cdef double SUM_BLOCK = 150  # to read and write them, for each block of tiles
+cdef double PIXELS = 600     # to lay and transform a tile of a vector of channels, or of gradients
+cdef double OUTPUTS = 250    # to transform and store a tile of a vector of filters
+cdef double WEIGHTS = 350    # to transform the 3x3 weights of a vector of filters and one channel
+cdef double SUMS = 600       # to keep and transform the 36 sums of one filter and a vector of channels
+cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double LONE = 1.3       # a product of one vector of filters
 cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
 
 
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Products of vectors, and the making of the columns."""
-    cdef double columns = <double>conv.N * conv.groups * conv.L * conv.K
-    return columns * (<double>round_up(conv.M, ROWS) / lanes_of(itemsize) + (ADD if which == BACKWARD_INPUT else COLUMN))
+    """Products of vectors, of positions or (wrt the weight) of taps, and the making of the columns."""
+    cdef Py_ssize_t lanes = lanes_of(itemsize)
+    cdef double positions = <double>conv.N * conv.groups * conv.L
+    if which == BACKWARD_WEIGHT:
+        return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes) + conv.K * COLUMN)
+    return positions * conv.K * (<double>round_up(conv.M, ROWS) / lanes + (ADD if which == BACKWARD_INPUT else COLUMN))
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -121,6 +125,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double tiles = <double>s.N * s.tile_rows * s.tile_columns, M = ceil_div(s.M, lanes), C = ceil_div(s.C, lanes)
     cdef double products = 0, blocks = tile_blocks(&s), part = s.planes / 36.0, parts
+    cdef double weights = M if s.M % lanes == 0 else M + 2  # fewer than a vector are packed one by one
     cdef int phase, v, r = s.kernel.r
     cdef Runs run
     for phase in range(s.phases_out):
@@ -132,10 +137,10 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     else:
         parts = blocks * parts_of(&s, s.rows * s.columns)
     # pixels that are not neighbours are picked, such outputs placed, one by one
-    C *= 1 if s.C // s.phases >= lanes and s.dilation_w * (1 if s.flipped else s.kernel.stride_w) == s.unit_w else 2
+    C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
     return conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
                           + tiles * part * (C * PIXELS + M * s.phases_out * (1 if s.made.stride_w == 1 else 2) * OUTPUTS)
-                          + parts * s.phases_out * s.C * M * WEIGHTS * part * (r * (r + 6) / 27.0))
+                          + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
@@ -146,9 +151,15 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef double M = round_up(conv.M, ROWS), C = ceil_div(s.tiles.C, lanes), part = s.tiles.planes / 36.0
     # every block of filters takes the pixels again, every block of channels the gradients
     cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
-    pixels *= 1 if s.tiles.C // s.tiles.phases >= lanes and conv.window.stride_w * conv.window.dilation_w == 1 else 2
+    pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * conv.window.dilation_w, lanes)
+    gradients *= laying(conv.M, conv.window.dilation_w, lanes)
     return conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
                           + M * C * part * (SUMS + blocks * SUM_BLOCK))
+
+
+cdef inline double laying(Py_ssize_t channels, Py_ssize_t step, Py_ssize_t lanes) noexcept nogil:
+    # How much longer a tile takes whose pixels are `step` apart, or whose channels are no vector.
+    return 2 if step > 1 else 4 if channels < lanes else 1
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:
