@@ -93,9 +93,9 @@ cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
     cdef Py_ssize_t tiles = s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns
     cdef Py_ssize_t products = (s.tiles.planes * conv.groups * <Py_ssize_t>tile_blocks(&s.tiles)
                                 * ceil_div(conv.M, s.filters) * ceil_div(s.tiles.C, s.channels))
-    return plan_of((s.filters, s.channels, s.tiles.rows * s.tiles.columns), products, conv.groups * tiles, products,
-                   team_of(conv.threads, multiply_adds(conv), 1 << 20),
-                   table_bytes(&s.tiles) + (s.values + s.sums) * itemsize, s.scratch * itemsize)
+    return plan_of((s.filters, s.channels, s.tiles.rows * s.tiles.columns), products, conv.groups * tiles,
+                   conv.groups * s.parts if s.parts else products, team_of(conv.threads, multiply_adds(conv), 1 << 20), s.shared,
+                   s.own)
 
 
 cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
