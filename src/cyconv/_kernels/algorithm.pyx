@@ -67,7 +67,8 @@ cdef double OUTPUTS = 250    # to transform and store a tile of a vector of filt
 cdef double WEIGHTS = 350    # to transform the 3x3 weights of a vector of filters and one channel
 cdef double SUMS = 600       # to keep and transform the 36 sums of one filter and a vector of channels
 cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
-cdef double STRIDED = 1.5    # what a stride's phases take more: strips of their own, short sums
+cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
+cdef double FAR = 1.5        # the same where their values come from the L3 cache
 cdef double LONE = 1.3       # a product of one vector of filters
 cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
 
@@ -139,7 +140,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
         parts = blocks * parts_of(&s, s.rows * s.columns)
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
-    return strided(conv) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
+    return strided(conv, s.by_tiles) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
                           + tiles * part * (C * PIXELS + M * s.phases_out * (1 if s.made.stride_w == 1 else 2) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
@@ -154,12 +155,12 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
     pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * conv.window.dilation_w, lanes)
     gradients *= laying(conv.M, conv.window.dilation_w, lanes)
-    return strided(conv) * conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
+    return strided(conv, s.parts > 0) * conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
                           + M * C * part * (SUMS + blocks * SUM_BLOCK))
 
 
-cdef inline double strided(const Conv* conv) noexcept nogil:
-    return STRIDED if max(conv.window.stride_h, conv.window.stride_w) > 1 else 1
+cdef inline double strided(const Conv* conv, bint near) noexcept nogil:
+    return 1 if max(conv.window.stride_h, conv.window.stride_w) == 1 else STRIDED if near else FAR
 
 
 cdef inline double laying(Py_ssize_t channels, Py_ssize_t step, Py_ssize_t lanes) noexcept nogil:
