@@ -141,7 +141,7 @@ cdef void lay_tiles(const Winograd* s, Py_ssize_t row, Py_ssize_t rows, Py_ssize
         a, b = n // s.parts_w % s.parts_h, n % s.parts_w
         strip_row += s.m_h if y > 0 or i == 0 else s.m_h + s.edge_h  # between images, the rows that tiles reach into
         for j in range(columns):
-            tiles.pixel = strip_row * s.unit_h * length + j * s.m_w * s.unit_w if s.kernel.wide else i * columns + j
+            tiles.pixel = strip_row * s.unit_h * length + j * s.m_w * s.unit_w
             tiles.y, tiles.x = y * s.made.stride_h + a, (column + j) * s.m_w * s.made.stride_w + b
             tiles.output = n // (s.parts_h * s.parts_w) * s.output_stride + tiles.y * s.made.W + tiles.x
             tiles.run = columns - j
@@ -158,7 +158,7 @@ cdef void lay_strips(const Winograd* s, bint gradient, const floating* images, P
     if gradient:
         step_w, n = s.dilation_w, PY_SSIZE_T_MAX
     step_w //= s.unit_w
-    if s.kernel.wide and step_w == 1 and count == lanes and c // n == (c + count - 1) // n:  # neighbours, of one phase
+    if step_w == 1 and count == lanes and c // n == (c + count - 1) // n:  # neighbours, of one phase
         lay_strip(s, gradient, images, c, True, row, rows, column, columns, strips)
         return
     for i in range(count):
@@ -173,12 +173,11 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
                     floating* strip) noexcept nogil:
     """The pixels under a block of tiles of channel c, or of one of its phases, image by image, padded with zeros.
 
-    Of tiles one pixel wide: first pixel 0 of every tile, then pixel 1 of every tile, ... With `gradient`, the images are
-    those of the output; with `interleaved`, a vector of channels is laid.
+    With `gradient`, the images are those of the output; with `interleaved`, a vector of channels is laid.
     """
     cdef Py_ssize_t length = strip_length(s, columns), W = s.W, H_read = s.read_h, W_read = s.read_w, top = 0, left = 0
     cdef Py_ssize_t plane = s.H * s.W, stride = s.image_stride
-    cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x, i
+    cdef Py_ssize_t step_h = s.dilation_h, step_w = s.dilation_w, done = 0, lines, n, first, count, y, x
     cdef const floating* image
     if gradient:
         W, H_read, W_read, plane, stride = s.made.W, s.reach_h, s.reach_w, s.made.H * s.made.W, s.output_stride
@@ -196,8 +195,6 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
             step_h, step_w = step_h * s.kernel.stride_h, step_w * s.kernel.stride_w
     step_h, step_w = step_h // s.unit_h, step_w // s.unit_w
     images += c * plane
-    if not s.kernel.wide:
-        memset(strip, 0, strip_size(s) * sizeof(floating))
     while done < rows:
         n = (row + done) // s.tile_rows
         first = (row + done) % s.tile_rows
@@ -210,15 +207,10 @@ cdef void lay_strip(const Winograd* s, bint gradient, const floating* images, Py
         if interleaved:
             lay_channels(image, plane, W, H_read, W_read, y, step_h, x, lines, length, strip)
             strip += lines * length * lanes_of(sizeof(floating))
-        elif s.kernel.wide:
+        else:
             memset(strip, 0, lines * length * sizeof(floating))
             lay_rows(image, W, H_read, W_read, y, step_h, x, step_w, lines, length, strip)
             strip += lines * length
-        else:
-            for i in range(s.m_h + (0 if gradient else s.edge_h)):  # row i of every tile
-                lay_rows(image, W, H_read, W_read, y + i * step_h, s.m_h * step_h, x, step_w, count, columns,
-                         strip + i * length)
-            strip += count * columns
 
 
 cdef inline Py_ssize_t pixel_tasks(const Winograd* s, Py_ssize_t lanes) noexcept nogil:

@@ -111,16 +111,12 @@ cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t mo
 
 
 cdef inline Py_ssize_t strip_length(const Winograd* s, Py_ssize_t columns) noexcept nogil:
-    # Pixels of one row of the strip: tiles are m apart, and 6 wide; of tiles one pixel wide, all in a row.
-    if not s.kernel.wide:
-        return s.rows * s.columns
-    return (s.m_w * columns + 6 - s.m_w) * s.unit_w
+    # Pixels of one row of the strip: tiles are m apart, and 6 wide, or 1.
+    return (s.m_w * columns + (6 - s.m_w if s.kernel.wide else 0)) * s.unit_w
 
 
 cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
     # The rows of the images in a block, each with those that its last tiles reach into; in whole vectors.
-    if not s.kernel.wide:
-        return apart(6 * strip_length(s, s.columns))
     return apart((s.rows * s.m_h + ceil_div(s.rows + s.tile_rows, s.tile_rows) * s.edge_h) * s.unit_h
                  * strip_length(s, s.columns))
 
