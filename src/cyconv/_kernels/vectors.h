@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "stream.h"
+#include "winograd_points.h"
 
 /* CYCONV_WIDE: the kernels of AVX-512 at AVX2's level, slow ones: a build with CFLAGS=-DCYCONV_WIDE tests them.
 

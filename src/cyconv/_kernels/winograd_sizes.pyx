@@ -98,15 +98,15 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, bint task, Py_ssize_t lan
 
 
 cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t most, bint task, Py_ssize_t lanes) noexcept nogil:
-    """The rows of a block, of all `rows`, that fill vectors best; of tasks one is waited for in the end."""
-    cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, vectors
+    """The rows of a block, of all `rows`, that fill the micro-kernel's rows best; of tasks one is waited for in the end."""
+    cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, panels
     cdef Py_ssize_t few = min(best, ceil_div(3 * lanes, columns)) if task else best // 2 + 1
     for r in range(best, few - 1, -1):
-        vectors = rows // r * ceil_div(r * columns, lanes) + ceil_div(rows % r * columns, lanes)
+        panels = rows // r * ceil_div(r * columns, ROWS) + ceil_div(rows % r * columns, ROWS)
         if task:
-            vectors += ceil_div(r * columns, lanes)
-        if vectors < least or vectors == least and ceil_div(rows, r) == ceil_div(rows, best):
-            best, least = r, vectors
+            panels += ceil_div(r * columns, ROWS)
+        if panels < least or panels == least and ceil_div(rows, r) == ceil_div(rows, best):
+            best, least = r, panels
     return best
 
 
