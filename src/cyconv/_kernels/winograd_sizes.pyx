@@ -3,12 +3,12 @@
 cdef Py_ssize_t TABLE_BYTES = 4 << 20  # transformed weights of all filters, where tasks are blocks of tiles,
 cdef Py_ssize_t OWN_BYTES = 1 << 20    # and the transformed pixels of one
 cdef Py_ssize_t LEAST_TILES = 96       # that are worth it: fewer have tasks enough by filters alone
-cdef Py_ssize_t PIXEL_BYTES = 6 << 20  # pixels of one block of tiles, where tasks are groups of filters
-cdef size_t MOST_PIXEL_BYTES = 7 << 20 # the same of few tiles with many channels; more is for columns
+cdef Py_ssize_t PIXEL_BYTES = 19 << 18 # pixels of one block of tiles, where tasks are panels of filters
+cdef size_t WORKSPACE_BYTES = 8 << 20  # of one thread; more, of very many channels, is for columns
 cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one panel of filters
 cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
-cdef Py_ssize_t MOST_TILES = 480       # in one block, where tasks are groups of filters
+cdef Py_ssize_t MOST_TILES = 480       # in one block, where tasks are panels of filters
 cdef Py_ssize_t SPAN = 64              # tiles of one product: whole rows of them, where these are short
 cdef Py_ssize_t PRODUCT_TILES = 48     # whose sums are made at once: a multiple of GROUP
 cdef Py_ssize_t MOST_STRIDE = 4        # phases of more are too few pixels
@@ -203,7 +203,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
         # few tiles read the weights as soon as they are made: those of fewer filters are nearer
         most = (GROUP_BYTES if s.N * s.tile_rows * s.tile_columns > GROUP else GROUP_BYTES // 2)
         s.width = lanes * balanced_vectors(ceil_div(s.M, lanes), most // (s.planes * s.C * lanes * itemsize))
-        most = min(PIXEL_BYTES // (s.planes * s.C * itemsize), MOST_TILES) // (3 * lanes) * (3 * lanes)
+        most = min(PIXEL_BYTES // (s.planes * s.length * itemsize), MOST_TILES)
     s.panels = ceil_div(s.M, s.width)
     block_of_tiles(&s, most, s.by_tiles, lanes)
     s.span = max(1, SPAN // s.columns) * s.columns if s.columns <= SPAN else SPAN
@@ -235,7 +235,13 @@ cdef Py_ssize_t balanced_vectors(Py_ssize_t vectors, Py_ssize_t most) noexcept n
 
 cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     """Whether the workspace stays small; a caller who asks for it gets it in any case."""
-    return winograd_sizes(conv, which == BACKWARD_INPUT, itemsize).pixels * itemsize <= MOST_PIXEL_BYTES
+    cdef Winograd s
+    cdef WinogradWeight weight
+    if which == BACKWARD_WEIGHT:
+        weight = winograd_weight_sizes(conv, itemsize)
+        return weight.shared + weight.own <= WORKSPACE_BYTES
+    s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
+    return s.shared + s.own <= WORKSPACE_BYTES
 
 
 cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
