@@ -153,8 +153,8 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef double M = round_up(conv.M, ROWS), C = ceil_div(s.tiles.C, lanes), part = s.tiles.planes / 36.0
     # every block of filters takes the pixels again, every block of channels the gradients
     cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
-    pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * conv.window.dilation_w, lanes)
-    gradients *= laying(conv.M, conv.window.dilation_w, lanes)
+    pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * s.tiles.dilation_w, lanes)
+    gradients *= laying(conv.M, s.tiles.dilation_w, lanes)
     return strided(conv, s.parts > 0) * conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
                           + M * C * part * (SUMS + blocks * SUM_BLOCK))
 

@@ -152,7 +152,7 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
         rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
-        const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES && r->rest_length == rest_length;
+        const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES && (!r->last || r->rest_length == rest_length);
         PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
         if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
         else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* ROWS or fewer, also in place */

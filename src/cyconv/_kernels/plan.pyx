@@ -79,7 +79,7 @@ cdef dict winograd_plan(const Conv* conv, bint backward, size_t itemsize):
     cdef Winograd s = winograd_sizes(conv, backward, itemsize)
     cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns, block = s.rows * s.columns
     cdef Py_ssize_t blocks = conv.groups * <Py_ssize_t>tile_blocks(&s), products = 0
-    cdef Py_ssize_t tasks = blocks * (s.parts if s.by_tiles else max(s.C, s.panels * parts_of(&s, block)))
+    cdef Py_ssize_t tasks = blocks * (s.parts if s.by_tiles else max(pixel_tasks(&s, lanes_of(itemsize)), s.panels * parts_of(&s, block)))
     cdef int phase, v
     for phase in range(s.phases_out):
         for v in range(s.planes):

@@ -70,6 +70,7 @@ CYCONV_INLINE void PANEL(transform_rows)(const REAL *pixels, ptrdiff_t length, p
     }
 }
 
+/* tile_values along both axes; with `half` two tiles at once, whose parts of ROWS channels make whole vectors. */
 CYCONV_INLINE void PANEL(transform_tiles)(const REAL *strip, ptrdiff_t length, ptrdiff_t step, const cyconv_tile *tiles,
                                           ptrdiff_t count, const int m, const int gradient, REAL *values, ptrdiff_t plane,
                                           ptrdiff_t row, ptrdiff_t half)

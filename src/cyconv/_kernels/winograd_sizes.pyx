@@ -87,21 +87,24 @@ cdef inline double axis_products(int taps, int r) noexcept nogil:
     return (6.0 * ceil_div(taps, r) - (taps % r != 0)) / (7 - r)
 
 
-cdef void block_of_tiles(Winograd* s, Py_ssize_t most, bint task, Py_ssize_t lanes) noexcept nogil:
-    """Rows and columns of a block of at most about `most` tiles, a task or not: whole rows of tiles, or a part of one."""
-    most = max(lanes, most)
+cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t tasks) noexcept nogil:
+    """Rows and columns of a block of at most about `most` tiles, whole rows of tiles or a part of one; or fewer, where
+    blocks are tasks and so many `tasks` are wanted."""
+    cdef Py_ssize_t tiles = s.N * s.tile_rows * s.tile_columns
+    if tasks:
+        most = min(most, max(4 * ROWS, ceil_div(tiles, tasks)))
+    most = max(ROWS, most)
     s.rows, s.columns = 1, min(s.tile_columns, most, MOST_COLUMNS)
     if s.columns < s.tile_columns:  # equal parts
-        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), 3 * lanes))
+        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), ROWS))
     else:
-        s.rows = rows_of_tiles(s.N * s.tile_rows, s.columns, most, task, lanes)
+        s.rows = rows_of_tiles(s.N * s.tile_rows, s.columns, most, tasks > 0)
 
 
-cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t most, bint task, Py_ssize_t lanes) noexcept nogil:
+cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t most, bint task) noexcept nogil:
     """The rows of a block, of all `rows`, that fill the micro-kernel's rows best; of tasks one is waited for in the end."""
     cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, panels
-    cdef Py_ssize_t few = min(best, ceil_div(3 * lanes, columns)) if task else best // 2 + 1
-    for r in range(best, few - 1, -1):
+    for r in range(best, max(best // 2, best - 64), -1):
         panels = rows // r * ceil_div(r * columns, ROWS) + ceil_div(rows % r * columns, ROWS)
         if task:
             panels += ceil_div(r * columns, ROWS)
@@ -122,8 +125,9 @@ cdef inline Py_ssize_t strip_size(const Winograd* s) noexcept nogil:
 
 
 cdef inline Py_ssize_t strips_size(const Winograd* s, Py_ssize_t lanes) noexcept nogil:
-    # Of a vector of channels: interleaved, with a vector of pixels behind them, and one by one.
-    return lanes * (2 * strip_size(s) + lanes)
+    # Of a vector of channels: interleaved, with a vector of pixels behind them; and one by one, but for whole vectors whose
+    # phases share a strip.
+    return lanes * ((1 if s.unit_h * s.unit_w > 1 and s.dilation_w == 1 else 2) * strip_size(s) + lanes)
 
 
 cdef inline size_t table_bytes(const Winograd* s) noexcept nogil:
@@ -198,14 +202,14 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.by_tiles = (table * itemsize <= TABLE_BYTES
                   and (s.M <= 2 * s.width or s.groups * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
     if s.by_tiles:
-        most = max(OWN_BYTES // (s.planes * s.C * itemsize), 3 * lanes)
+        most = OWN_BYTES // (s.planes * s.C * itemsize)
     else:
         # few tiles read the weights as soon as they are made: those of fewer filters are nearer
         most = (GROUP_BYTES if s.N * s.tile_rows * s.tile_columns > GROUP else GROUP_BYTES // 2)
         s.width = lanes * balanced_vectors(ceil_div(s.M, lanes), most // (s.planes * s.C * lanes * itemsize))
         most = min(PIXEL_BYTES // (s.planes * s.length * itemsize), MOST_TILES)
     s.panels = ceil_div(s.M, s.width)
-    block_of_tiles(&s, most, s.by_tiles, lanes)
+    block_of_tiles(&s, most, ceil_div(WINOGRAD_TASKS, s.groups) if s.by_tiles else 0)
     s.span = max(1, SPAN // s.columns) * s.columns if s.columns <= SPAN else SPAN
     s.span = min(s.span, s.rows * s.columns)
     s.parts = min(s.panels, max(1, WINOGRAD_TASKS // max(1, s.groups * <Py_ssize_t>tile_blocks(&s))))

@@ -32,8 +32,8 @@ cdef WinogradWeight winograd_weight_sizes(const Conv* conv, Py_ssize_t itemsize)
     most = VALUE_BYTES
     if s.parts:
         s.channels, s.filters, most = s.tiles.C, conv.M, OWN_BYTES
-    block_of_tiles(&s.tiles, most // (planes * itemsize * (s.channels + s.filters)) // lanes * lanes, s.parts > 0, lanes)
-    s.parts = min(s.parts, <Py_ssize_t>tile_blocks(&s.tiles))
+    block_of_tiles(&s.tiles, most // (planes * itemsize * (s.channels + s.filters)) // ROWS * ROWS, s.parts)
+    s.parts = min(s.parts, <Py_ssize_t>tile_blocks(&s.tiles))  # whole rows of tiles may give fewer
     count = s.tiles.rows * s.tiles.columns
     s.values = planes * (apart(round_up(s.channels, lanes) * count) + apart(round_up(s.filters, max(ROWS, lanes)) * count))
     s.sums = planes * apart(s.filters * round_up(s.channels, lanes))
@@ -129,8 +129,8 @@ cdef bint winograd_weight_part(const Conv* conv, const WinogradWeight* s, Py_ssi
             winograd_weight_product(w.planes, t, s.filters, s.channels, rows * columns, block > first, values,
                                     sums + t * apart(s.filters * row_length))
     for t in range(s.filters if s.parts == 1 else 0):
-        bad += not tap_sums(sums + t * row_length, apart(s.filters * row_length), 0, w.C, w.C // w.phases, &w.kernel,
-                            grad_weight + (g * conv.M + t) * conv.K)
+        bad += winograd_weight_taps(w, sums + t * row_length, apart(s.filters * row_length), 0, w.C,
+                                    grad_weight + (g * conv.M + t) * conv.K)
     return bad != 0
 
 
@@ -141,7 +141,6 @@ cdef bint winograd_weight_filter(const Conv* conv, const WinogradWeight* s, Py_s
     cdef const Winograd* w = &s.tiles
     cdef Py_ssize_t row_length = round_up(s.channels, lanes_of(sizeof(floating))), plane = apart(s.filters * row_length), v, p, i
     cdef floating* sums = shared + filter // conv.M * s.parts * s.sums + filter % conv.M * row_length
-    cdef bint finite
     cdef floating* total
     cdef const floating* part
     for v in range(w.planes):
@@ -150,9 +149,8 @@ cdef bint winograd_weight_filter(const Conv* conv, const WinogradWeight* s, Py_s
             part = total + p * s.sums
             for i in range(row_length):
                 total[i] += part[i]
-    finite = tap_sums(sums, plane, 0, w.C, w.C // w.phases, &w.kernel, grad_weight + filter * conv.K)
     restore_denormals(control)
-    return not finite
+    return winograd_weight_taps(w, sums, plane, 0, w.C, grad_weight + filter * conv.K)
 
 
 cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t filters, Py_ssize_t first,
@@ -183,9 +181,18 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
             column += columns
         row += rows
     for t in prange(filters, num_threads=threads):
-        bad += not tap_sums(sums + t * row_length, apart(filters * row_length), first, past, w.C // w.phases, &w.kernel,
-                            grad_weight + t * filter_taps)
+        bad += winograd_weight_taps(w, sums + t * row_length, apart(filters * row_length), first, past,
+                                    grad_weight + t * filter_taps)
     return bad == 0
+
+
+cdef bint winograd_weight_taps(const Winograd* w, const floating* sums, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past,
+                               floating* grad_weight) noexcept nogil:
+    """The taps of one filter at channels first..past; whether one is not finite."""
+    cdef uint64_t control = flush_denormals()
+    cdef bint finite = tap_sums(sums, plane, first, past, w.C // w.phases, &w.kernel, grad_weight)
+    restore_denormals(control)
+    return not finite
 
 
 cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t first, Py_ssize_t channels,
