@@ -215,9 +215,13 @@ class SingleThreadedBlas:
         with _lock:
             if _users == 0:
                 _restore = [(lib, lib.get_num_threads()) for lib in blas_controllers()]
-                for lib, threads in _restore:
-                    if threads != 1:
-                        _set_blas(lib, 1)
+                try:
+                    for lib, threads in _restore:
+                        if threads != 1:
+                            _set_blas(lib, 1)
+                except BaseException:  # Ctrl-C: nobody would set it back
+                    _restore_blas()
+                    raise
             _users += 1
 
     def __exit__(self, *exception: object) -> None:
@@ -225,7 +229,11 @@ class SingleThreadedBlas:
         with _lock:
             _users -= 1
             if _users == 0:
-                _restore_blas()
+                try:
+                    _restore_blas()
+                except BaseException:  # Ctrl-C, between two libraries
+                    _restore_blas()
+                    raise
 
 
 single_threaded_blas = SingleThreadedBlas()
