@@ -115,22 +115,28 @@ static void PANEL(panel_dots)(const REAL *panel, const REAL *repeated, ptrdiff_t
     }
 }
 
+/* `rows` rows of `columns` elements, for the micro-kernel to fetch; then what comes `after`. */
+static cyconv_ahead PANEL(rows_ahead)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t columns, cyconv_ahead *after)
+{
+    return (cyconv_ahead){(const char *)a, columns * (ptrdiff_t)sizeof(REAL), lda * (ptrdiff_t)sizeof(REAL), rows, 0, after, 0};
+}
+
 /* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns.
    sums: 3 * GROUP * LANES elements. */
 static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
                                      REAL *sums)
 {
-    const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0;
+    const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0, few = rows < ROWS ? rows : ROWS;
     for (int i = 0; i < rows; i += ROWS) {
         PANEL(left) here = PANEL(below)(l, i);
         const REAL *panel = r->panels;
         for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step) {
-            PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, rows < ROWS ? rows : ROWS, accumulate, 3);
-            here.next = NULL; /* it is fetched */
+            cyconv_ahead sums_ahead = PANEL(rows_ahead)(c + i * ldc + j, ldc, few, 3 * LANES, l.ahead);
+            sums_ahead.write = 1, here.ahead = &sums_ahead;
+            PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, few, accumulate, 3);
         }
     }
     if (vectors == 0) return;
-    if (r->whole) l.next = NULL;
     c += r->whole;
     REAL *target = partial ? sums : c;
     const ptrdiff_t length = partial ? 3 * LANES : ldc;
@@ -144,7 +150,7 @@ static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL 
 /* C (m, columns of B) := op(A) B, or C + op(A) B, GROUP rows at once; k at most PANEL_DEPTH. scratch: PANEL_SCRATCH(LANES)
    elements, of which those where gemm packs B stay as they are. */
 static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a, ptrdiff_t lda, const PANEL(right) *r,
-                                    int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
+                                    int accumulate, REAL *c, ptrdiff_t ldc, cyconv_ahead *ahead, REAL *scratch)
 {
     REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP;
     const ptrdiff_t columns = r->whole + r->last, rest_length = (r->last + LANES - 1) / LANES * LANES; /* packed */
@@ -153,8 +159,10 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
         rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
         const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES && (!r->last || r->rest_length == rest_length);
-        PANEL(left) l = {packed_a, direct, RUN_STEP, NULL, 0};
-        if (direct) l = (PANEL(left)){a + i * lda, 1, lda, a + (i + rows) * lda, lda};
+        const ptrdiff_t next_rows = m - i - rows < GROUP ? m - i - rows : GROUP;
+        cyconv_ahead next = PANEL(rows_ahead)(a + (i + rows) * lda, lda, direct ? next_rows : 0, r->k, ahead);
+        PANEL(left) l = {packed_a, direct, RUN_STEP, &next};
+        if (direct) l.a = a + i * lda, l.length = lda;
         else if (!transposed_a) PANEL(pack_rows)(a + i * lda, lda, (int)rows, r->k, packed_a); /* ROWS or fewer, also in place */
         else {
             if (i % PANEL_RUN == 0) PANEL(pack_runs)(a + i, lda, m - i < PANEL_RUN ? m - i : PANEL_RUN, r->k, packed_a);
@@ -164,7 +172,6 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
             l.a = packed_a, l.length = r->k + 16;
             for (int q = 0; q < GROUP; q++) memcpy(packed_a + q * l.length, a + (i + q) * lda, r->k * sizeof(REAL));
         }
-        for (ptrdiff_t q = rows; q < 2 * rows; q++) cyconv_prefetch_write(c + q * ldc, columns * sizeof(REAL));
         PANEL(group_of_products)(l, r, c, ldc, (int)rows, accumulate, sums);
         if (r->single && !transposed_a)
             PANEL(dots)(rows, r->single, r->k, a + i * lda, lda, r->dots, r->k, accumulate, c + columns, ldc);
@@ -175,11 +182,17 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     }
 }
 
+/* The address of A[i][j], where A may be stored transposed. */
+static const REAL *PANEL(element)(const REAL *a, ptrdiff_t lda, int transposed, ptrdiff_t i, ptrdiff_t j)
+{
+    return transposed ? a + j * lda + i : a + i * lda + j;
+}
+
 /* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
    (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
 
-   GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
-   where they lie, for all panels. C is written in order. Each of its elements is one sum over p in order, or with a few
+   About GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
+   where they lie, for all panels. Meanwhile the next panels of B are fetched. C is written in order. Each of its elements is one sum over p in order, or with a few
    last columns several, added in one order, in steps of PANEL_DEPTH: the same bits however rows are divided. */
 static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
@@ -188,16 +201,25 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
     const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
     REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * width;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
+    const ptrdiff_t blocks = n > most_columns + LANES ? (n - LANES + most_columns - 1) / most_columns : 1;
+    const ptrdiff_t wide = ((n + blocks - 1) / blocks + width - 1) / width * width; /* at most one panel more */
     /* few rows read B as fast where it lies, if that is near */
     const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
-    for (ptrdiff_t p = 0; p < k; p += most, accumulate = 1) {
-        const ptrdiff_t depth = k - p < most ? k - p : most;
+    for (ptrdiff_t p = 0, depth; p < k; p += depth, accumulate = 1) {
+        depth = k - p < most ? k - p : most;
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {
-            columns = n - j <= most_columns + LANES ? n - j : most_columns;
-            const REAL *right = transposed_b ? b + j * ldb + p : b + p * ldb + j;
-            const PANEL(right) r = PANEL(layout)(right, ldb, in_place, transposed_a, columns, depth, packed_b);
-            PANEL(pack)(&r, right, ldb, transposed_b);
-            PANEL(rows_of_products)(transposed_a, m, transposed_a ? a + p * lda : a + p, lda, &r, accumulate, c + j, ldc, scratch);
+            columns = n - j < wide ? n - j : wide;
+            const PANEL(right) r = PANEL(layout)(PANEL(element)(b, ldb, transposed_b, p, j), ldb, in_place, transposed_a,
+                                                 columns, depth, packed_b);
+            PANEL(pack)(&r, PANEL(element)(b, ldb, transposed_b, p, j), ldb, transposed_b);
+            const int last = j + columns == n; /* of this pass */
+            const ptrdiff_t q = last ? p + depth : p, next = last ? 0 : j + columns; /* where the next block begins */
+            const ptrdiff_t next_depth = k - q < most ? k - q : most, next_columns = n - next < wide ? n - next : wide;
+            cyconv_ahead ahead = PANEL(rows_ahead)(PANEL(element)(b, ldb, transposed_b, q, next), ldb,
+                                                   in_place ? 0 : transposed_b ? next_columns : next_depth,
+                                                   transposed_b ? next_depth : next_columns, NULL);
+            PANEL(rows_of_products)(transposed_a, m, PANEL(element)(a, lda, transposed_a, 0, p), lda, &r, accumulate, c + j, ldc,
+                                    next_depth > 0 ? &ahead : NULL, scratch);
         }
     }
 }
@@ -214,5 +236,5 @@ static void PANEL(panels_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL
                                int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
 {
     const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, n, k, panels);
-    PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c, ldc, scratch);
+    PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c, ldc, NULL, scratch);
 }

@@ -22,7 +22,7 @@ CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrd
             for (int q = 0; q < UNROLL; q++)
                 PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], vectors, ROWS);
         for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], vectors, ROWS);
-    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, 0, vectors, ROWS);
+    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, vectors, ROWS);
     if (from) /* only now: short sums round less than long ones */
 #pragma GCC unroll 8
         for (int i = 0; i < ROWS; i++)

@@ -17,15 +17,13 @@ typedef struct { /* rows of A, as they are read */
     const REAL *a;
     int direct;            /* where they lie, not packed */
     ptrdiff_t length;      /* from a row to the next, or from panel to panel */
-    const REAL *next;      /* rows that are read later, and fetched meanwhile; or NULL */
-    ptrdiff_t next_length; /* from one of them to the next */
+    cyconv_ahead *ahead;   /* what is fetched meanwhile; or NULL */
 } PANEL(left);
 
 /* The rows from row i on, the first one of its panel. */
 CYCONV_INLINE PANEL(left) PANEL(below)(PANEL(left) l, int i)
 {
     l.a += (l.direct ? i : i / ROWS) * l.length;
-    if (l.next) l.next += i * l.next_length;
     return l;
 }
 
@@ -45,13 +43,12 @@ CYCONV_INLINE void PANEL(add_product)(PANEL(vector) sum[][3], const REAL *const 
 /* The same for all p < k, UNROLL at once: on a busy machine 20 instructions for 12 products (AVX2) were measured 1.2 times
    as fast as 26; it looks as if another program's thread had half of the core. */
 CYCONV_INLINE void PANEL(add_products)(PANEL(vector) sum[][3], const REAL *const *at, const ptrdiff_t step, const REAL *b,
-                                       const ptrdiff_t width, ptrdiff_t k, const REAL *next, ptrdiff_t next_length,
-                                       const int vectors, const int height)
+                                       const ptrdiff_t width, ptrdiff_t k, cyconv_ahead *ahead, const int vectors,
+                                       const int height)
 {
     ptrdiff_t p = 0;
     for (; p + UNROLL <= k; p += UNROLL, b += UNROLL * width) {
-        if (next && p % (ptrdiff_t)(64 / sizeof(REAL)) == 0)
-            for (int i = 0; i < height; i++) cyconv_prefetch(next + p + i * next_length, 1);
+        if (ahead && p % FETCH_STEP == 0) cyconv_fetch(ahead, FETCH_LINES);
 #pragma GCC unroll 8
         for (int q = 0; q < UNROLL; q++) PANEL(add_product)(sum, at, (p + q) * step, b + q * width, vectors, height);
     }
@@ -71,7 +68,8 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
         for (int v = 0; v < vectors; v++) sum[i][v] = (PANEL(vector)){0};
         at[i] = l.a + (direct ? i * l.length : (first + i) / ROWS * l.length + (first + i) % ROWS);
     }
-    PANEL(add_products)(sum, at, direct ? 1 : ROWS, b, width, k, direct ? l.next : NULL, l.next_length, vectors, height);
+    if (vectors < 3) cyconv_fetch(l.ahead, FETCH_LINES); /* once: many rows leave no registers for it */
+    PANEL(add_products)(sum, at, direct ? 1 : ROWS, b, width, k, vectors < 3 ? NULL : l.ahead, vectors, height);
 #pragma GCC unroll 24
     for (int i = 0; i < height; i++) {
         if (i >= rows) break;
@@ -132,11 +130,12 @@ static void PANEL(rows_product)(PANEL(left) l, const REAL *b, ptrdiff_t width, p
         PANEL(product)(PANEL(below)(l, i), b, width, k, c + i * ldc, ldc, rows - i < ROWS ? rows - i : ROWS, accumulate, vectors);
 }
 
-/* The same of packed panels of A, a_length apart, or with `direct` of its rows, a_length apart; B is packed. */
+/* The same of packed panels of A, a_length apart, or with `direct` of its rows, a_length apart; B is packed. What is `ahead`
+   is fetched meanwhile. */
 static void PANEL(panel_rows)(const REAL *a, ptrdiff_t a_length, int direct, int rows, const REAL *b, ptrdiff_t k, REAL *c,
-                              ptrdiff_t ldc, int accumulate, int vectors)
+                              ptrdiff_t ldc, int accumulate, int vectors, cyconv_ahead *ahead)
 {
-    const PANEL(left) l = {a, direct, a_length, NULL, 0};
+    const PANEL(left) l = {a, direct, a_length, ahead};
     PANEL(rows_product)(l, b, vectors * LANES, k, c, ldc, rows, accumulate, vectors);
 }
 

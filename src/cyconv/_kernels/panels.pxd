@@ -9,9 +9,15 @@ cdef extern from "vectors.h":
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
     const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
+    ctypedef struct cyconv_ahead:
+        const char* at
+        Py_ssize_t bytes, step, runs
+        int write
+        cyconv_ahead* after
+        Py_ssize_t done
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
-    void cyconv_float_panel_rows(const float*, Py_ssize_t, int, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int) noexcept nogil
-    void cyconv_double_panel_rows(const double*, Py_ssize_t, int, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int) noexcept nogil
+    void cyconv_float_panel_rows(const float*, Py_ssize_t, int, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int, cyconv_ahead*) noexcept nogil
+    void cyconv_double_panel_rows(const double*, Py_ssize_t, int, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int, cyconv_ahead*) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
                            Py_ssize_t, int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
@@ -93,13 +99,13 @@ cdef extern from "vectors.h":
 
 
 cdef inline void panel_rows(const floating* a, Py_ssize_t a_length, bint direct, int rows, const floating* b, Py_ssize_t k,
-                            floating* c, Py_ssize_t ldc, bint accumulate, int vectors) noexcept nogil:
+                            floating* c, Py_ssize_t ldc, bint accumulate, int vectors, cyconv_ahead* ahead) noexcept nogil:
     # C (rows, vectors*LANES) := A B, or C + A B. A: packed panels, a_length apart; or `direct` its rows, a_length apart, of
     # which whole blocks of ROWS are read. Rows of B are vectors*LANES wide.
     if floating is float:
-        cyconv_float_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors)
+        cyconv_float_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors, ahead)
     else:
-        cyconv_double_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors)
+        cyconv_double_panel_rows(a, a_length, direct, rows, b, k, c, ldc, accumulate, vectors, ahead)
 
 
 cdef inline void gemm(bint transposed_a, bint transposed_b, Py_ssize_t m, Py_ssize_t n, Py_ssize_t k,

@@ -5,6 +5,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#if defined(__GNUC__)
+#define CYCONV_INLINE static inline __attribute__((always_inline))
+#else
+#define CYCONV_INLINE static inline
+#endif
+
 /* Fetch what will soon be read: a window's rows are several streams of short runs, which processors do not foresee. */
 static void cyconv_prefetch(const void *memory, ptrdiff_t bytes)
 {
@@ -18,6 +24,30 @@ static void cyconv_prefetch_write(const void *memory, ptrdiff_t bytes)
 {
 #if defined(__GNUC__)
     for (ptrdiff_t i = 0; i < bytes; i += 64) __builtin_prefetch((const char *)memory + i, 1);
+#endif
+}
+
+/* Memory that is needed soon: `runs` runs of `bytes` bytes, `step` bytes apart; then what comes `after`. A few of its lines
+   at a time are fetched while products are made, and cost nothing then; many would wait for each other, and all for them. */
+typedef struct cyconv_ahead {
+    const char *at;
+    ptrdiff_t bytes, step, runs;
+    int write; /* whether it will be written */
+    struct cyconv_ahead *after;
+    ptrdiff_t done; /* bytes of the first run that are fetched */
+} cyconv_ahead;
+
+CYCONV_INLINE void cyconv_fetch(cyconv_ahead *ahead, int lines)
+{
+#if defined(__GNUC__)
+    for (; ahead && lines > 0; ahead = ahead->after)
+        for (; ahead->runs > 0 && lines > 0; lines--) {
+            const char *line = ahead->at + ahead->done;
+            if (ahead->write) __builtin_prefetch(line, 1);
+            else __builtin_prefetch(line);
+            ahead->done += 64;
+            if (ahead->done >= ahead->bytes) ahead->at += ahead->step, ahead->runs--, ahead->done = 0;
+        }
 #endif
 }
 

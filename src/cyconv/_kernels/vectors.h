@@ -18,10 +18,8 @@
 #define DOUBLE_LANES 1
 #define ROWS 1
 #define CYCONV_PANELS 0
-#define CYCONV_INLINE static inline
 #else
 #define VECTOR_OF(lanes) __attribute__((vector_size((lanes) * sizeof(REAL))))
-#define CYCONV_INLINE static inline __attribute__((always_inline))
 #if defined(__AVX512F__) || defined(CYCONV_WIDE) && defined(__AVX2__)
 #define FLOAT_LANES 16
 #define DOUBLE_LANES 8
@@ -51,6 +49,9 @@
 #define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
 #define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP))
+
+#define FETCH_STEP 16 /* products of a block of sums, in whose time so many lines of memory are fetched: */
+#define FETCH_LINES (FLOAT_LANES > 8 ? 10 : 4)
 
 #define LINE_BLOCKS 12    /* of positions of an implicit product, that are taken at once */
 #define LINE_PANELS 24576 /* elements of their columns: they stay in the L2 cache with the filters and the sums */

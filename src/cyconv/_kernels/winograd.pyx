@@ -257,17 +257,31 @@ cdef inline Py_ssize_t panel_width(const Winograd* s, Py_ssize_t m, Py_ssize_t l
     return min(s.width, round_up(s.M - m, lanes))
 
 
+cdef inline cyconv_ahead outputs_ahead(const Winograd* s, const cyconv_tile* first, const cyconv_tile* last,
+                                       const floating* outputs, Py_ssize_t filters) noexcept nogil:
+    """The outputs of some tiles, for the micro-kernel to fetch: a run of each plane. Of several images, nothing: those are near."""
+    cdef cyconv_ahead ahead
+    cdef Py_ssize_t end = last.output + (s.m_h - 1) * s.made.stride_h * s.made.W + s.m_w, size = s.made.H * s.made.W
+    ahead.at = <const char*>(outputs + first.output)
+    ahead.bytes, ahead.step = (end - first.output) * sizeof(floating), size * sizeof(floating)
+    ahead.runs = filters if last.output - first.output < size else 0
+    ahead.write, ahead.after, ahead.done = True, NULL, 0
+    return ahead
+
+
 cdef bint winograd_outputs(const Winograd* s, int phase, Py_ssize_t m, const cyconv_tile* tiles, Py_ssize_t first,
                            Py_ssize_t past, Py_ssize_t count, const floating* pixels, const floating* weights,
                            const floating* bias, bint relu, floating* outputs, floating* products) noexcept nogil:
     """A panel of filters at tiles first..past of a block of `count`; returns whether all values are finite."""
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), width = panel_width(s, m, lanes), size = s.made.H * s.made.W, here, i, f
     cdef cyconv_made made = s.made
+    cdef cyconv_ahead ahead
     cdef bint finite = True
     made.top, made.left = s.made.top + phase // s.kernel.stride_w, s.made.left + phase % s.kernel.stride_w
     while first < past:
         here = min(s.span, past - first)
-        winograd_products(s, phase, width, first, here, count, pixels, weights, products)
+        ahead = outputs_ahead(s, tiles + first, tiles + first + here - 1, outputs + m * size, min(width, s.M - m))
+        winograd_products(s, phase, width, first, here, count, pixels, weights, products, &ahead)
         for i in range(width // lanes):
             f = i * lanes
             finite &= output_tiles(products + f, apart(s.span * width), width, tiles + first, here, &s.kernel,
@@ -290,7 +304,7 @@ cdef void winograd_weights(const Winograd* s, int phase, const floating* weight,
 
 cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t width, Py_ssize_t first, Py_ssize_t tiles,
                             Py_ssize_t count, const floating* pixels, const floating* weights,
-                            floating* products) noexcept nogil:
+                            floating* products, cyconv_ahead* ahead) noexcept nogil:
     """products[v] = pixels[v] . weights[v] over the channels, (tiles, filters), for every value v and `tiles` tiles."""
     cdef Py_ssize_t v, t, c, run, stop, rows
     cdef const floating* a
@@ -310,7 +324,7 @@ cdef void winograd_products(const Winograd* s, int phase, Py_ssize_t width, Py_s
                     a = pixels + v * apart(round_up(count, ROWS) * s.length) + t * s.length + c
                     b = weights + v * apart(s.C * width) + c * width
                     panel_rows(a, s.length, True, <int>rows, b, min(CHAIN, stop - c), products + t * width, width, c > 0,
-                               <int>(width // lanes_of(sizeof(floating))))
+                               <int>(width // lanes_of(sizeof(floating))), ahead)
                     c += CHAIN
             t += rows
         products += apart(s.span * width)

@@ -246,7 +246,7 @@ cdef void winograd_weight_product(Py_ssize_t planes, Py_ssize_t v, Py_ssize_t fi
         while t < count:
             panel_rows(gradients + t * ROWS, ROWS * count, False, <int>filters, pixels + t * width,
                        min(SUM_TILES, count - t), sums + c, round_up(channels, lanes), accumulate or t > 0,
-                       <int>(width // lanes))
+                       <int>(width // lanes), NULL)
             t += SUM_TILES
         pixels += width * count
         c += width
