@@ -54,7 +54,8 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 # of float32 layers with one thread: on a Zen 3 (AVX2), and those of Winograd on an Emerald Rapids (AVX-512 and AVX2), where
 # 65 layers lose 0.2 % of their time to a wrong choice forward and wrt the input, 0.6 % wrt the weight. Only ratios matter.
 
-cdef double COLUMN = 2       # to make and pack one element of the columns
+cdef double COLUMN = 2       # to make and pack one element of the columns,
+cdef double PANEL = 1        # or to pack it from lines
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
@@ -79,7 +80,8 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef double positions = <double>conv.N * conv.groups * conv.L
     if which == BACKWARD_WEIGHT:
         return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes) + conv.K * COLUMN)
-    return positions * conv.K * (<double>round_up(conv.M, ROWS) / lanes + (ADD if which == BACKWARD_INPUT else COLUMN))
+    return positions * conv.K * (<double>round_up(conv.M, ROWS) / lanes
+                                 + (ADD if which == BACKWARD_INPUT else PANEL if lines_apply(conv) else COLUMN))
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

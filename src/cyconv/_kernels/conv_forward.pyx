@@ -5,6 +5,7 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
     cdef Py_ssize_t wanted = tasks_wanted(conv)
     cdef Py_ssize_t even = ceil_div(conv.N * conv.L * conv.groups, wanted)
     cdef Tiling tiling = tile_positions(conv, itemsize, max(even, MIN_POSITIONS))
+    use_lines(conv, itemsize, &tiling)
     divide_outputs(conv, wanted, &tiling)
     # less work does not pay for a region of two loops
     if CYCONV_PANELS and multiply_adds(conv) >= SHARED_WORK and tiling.blocks > 1 and tiling.images * tiling.positions <= SHARED_POSITIONS:
@@ -15,8 +16,8 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
 
 
 cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) noexcept nogil:
-    """Divide output channels into blocks, for `wanted` tasks."""
-    divide(conv.M, ceil_div(wanted, max(1, tiles_in(conv, tiling))), 32, &tiling.block, &tiling.blocks)
+    """Divide output channels into blocks, for `wanted` tasks or a quarter fewer."""
+    divide(conv.M, ceil_div(wanted * 3 // 4, max(1, tiles_in(conv, tiling))), 32, &tiling.block, &tiling.blocks)
     if tiling.blocks > 1:
         tiling.block = round_up(tiling.block, GROUP)
         tiling.blocks = ceil_div(conv.M, tiling.block)
@@ -25,16 +26,19 @@ cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) no
 cdef void share_columns(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
     """Make the columns of a tile once for all its blocks, as panels: those of some products at a time."""
     cdef Tiling wide = tiles_of(conv, itemsize, SHARED_POSITIONS)
-    cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products = ceil_div(conv.K, PANEL_DEPTH), P, most
+    cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products, P, most
+    use_lines(conv, itemsize, &wide)
     P = wide.images * wide.positions
     # outputs of a block fit TILE_BYTES
     divide_outputs(conv, max(TASKS, tiles_in(conv, &wide) * ceil_div(conv.M * P * itemsize, TILE_BYTES)), &wide)
     if tiles_in(conv, &wide) * wide.blocks >= min(TASKS, tasks):  # more blocks of fewer tiles cost little now
         tiling[0] = wide
     P = tiling.images * tiling.positions
-    tiling.taps = ceil_div(conv.K, products)
-    if tiling.columns:
-        tiling.columns = tiling.taps * P
+    products = ceil_div(conv.K, tiling.taps if tiling.table else PANEL_DEPTH)
+    if tiling.table == 0:
+        tiling.taps = ceil_div(conv.K, products)
+        if tiling.columns:
+            tiling.columns = tiling.taps * P
     tiling.panels = round_up(panels_size(P, tiling.taps, itemsize), 16)  # whole lines
     most = max(1, SHARED_BYTES // <Py_ssize_t>(tiles_in(conv, tiling) * tiling.panels * itemsize))
     products = ceil_div(products, ceil_div(products, most))
@@ -80,24 +84,29 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
     cdef Py_ssize_t tasks = tiles_in(conv, &tiling) * tiling.blocks, panels = 0, k0 = 0, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = workspace_size(&tiling)
-    cdef floating* workspace = <floating*>cyconv_acquire((tiling.shared + threads * size) * sizeof(floating))
-    if workspace == NULL:
+    cdef char* table = <char*>cyconv_acquire(tiling.table + (tiling.shared + threads * size) * sizeof(floating))
+    cdef floating* workspace = <floating*>(table + tiling.table)
+    if table == NULL:
         return NO_MEMORY
+    if tiling.table:
+        lay_taps_of(conv, &tiling, <Py_ssize_t*>table)
     cdef floating* own = workspace + tiling.shared  # each thread's, behind what they share
     if tasks == 1:  # a team of one costs most of a microsecond
-        forward_task(conv, &tiling, 0, 0, input, weight, bias, relu, output, workspace, own)
+        forward_task(conv, &tiling, 0, 0, input, weight, bias, relu, output, <Py_ssize_t*>table, workspace, own)
     elif tiling.shared:
         while k0 < conv.K:
             panels = tiles_in(conv, &tiling) * products_of(conv, &tiling, k0)
             for t in prange(panels, num_threads=threads, schedule="dynamic"):
-                panels_task(conv, &tiling, t, k0, input, workspace, own + threadid() * size)
+                panels_task(conv, &tiling, t, k0, input, <Py_ssize_t*>table, workspace, own + threadid() * size)
             for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-                forward_task(conv, &tiling, t, k0, input, weight, bias, relu, output, workspace, own + threadid() * size)
+                forward_task(conv, &tiling, t, k0, input, weight, bias, relu, output, <Py_ssize_t*>table, workspace,
+                             own + threadid() * size)
             k0 += tiling.depth
     else:
         for t in prange(tasks, num_threads=threads, schedule="dynamic"):
-            forward_task(conv, &tiling, t, 0, input, weight, bias, relu, output, workspace, own + threadid() * size)
-    cyconv_release(workspace)
+            forward_task(conv, &tiling, t, 0, input, weight, bias, relu, output, <Py_ssize_t*>table, workspace,
+                             own + threadid() * size)
+    cyconv_release(table)
     return 0
 
 
@@ -107,7 +116,7 @@ cdef inline Py_ssize_t products_of(const Conv* conv, const Tiling* tiling, Py_ss
 
 
 cdef void panels_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, Py_ssize_t k0, const floating* input,
-                      floating* panels, floating* workspace) noexcept nogil:
+                      const Py_ssize_t* distance, floating* panels, floating* workspace) noexcept nogil:
     """The columns of one product as panels, for every block of output channels."""
     cdef floating* packed = panels + task * tiling.panels
     cdef Py_ssize_t tap = k0 + digit(&task, products_of(conv, tiling, k0)) * tiling.taps
@@ -117,13 +126,19 @@ cdef void panels_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, P
     cdef Py_ssize_t images = min(tiling.images, conv.N - n0)
     cdef Py_ssize_t positions = min(tiling.positions, conv.L - l0)
     cdef Py_ssize_t k = min(tiling.taps, conv.K - tap), ldb
-    cdef const floating* b = columns_of(conv, tiling, input, n0, images, g, tap, k, l0, positions, workspace, &ldb)
-    pack_panels(b, ldb, images * positions, k, packed)
+    cdef cyconv_columns columns
+    cdef const floating* b
+    if tiling.table:
+        columns = lay_lines(conv, tiling, input, n0, images, g, tap, k, l0, distance, workspace)
+        pack_columns_of(workspace, &columns, images * positions, k, packed)
+    else:
+        b = columns_of(conv, tiling, input, n0, images, g, tap, k, l0, positions, workspace, &ldb)
+        pack_panels(b, ldb, images * positions, k, packed)
 
 
 cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, Py_ssize_t k0, const floating* input,
                        const floating* weight, const floating* bias, bint relu, floating* output,
-                       const floating* panels, floating* workspace) noexcept nogil:
+                       const Py_ssize_t* distance, const floating* panels, floating* workspace) noexcept nogil:
     """The outputs of one task: their products with the taps of the pass that begins with tap k0."""
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t m0 = digit(&task, tiling.blocks) * tiling.block
@@ -138,6 +153,7 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
     cdef Py_ssize_t channel = g * conv.M + m0  # first output channel of this task
     cdef Py_ssize_t first = k0, past = min(k0 + tiling.depth, conv.K), k, ldb, ldc = conv.L
     cdef bint accumulate
+    cdef cyconv_columns columns
     cdef const floating* a
     cdef const floating* b
     cdef floating* c = output + (n0 * conv.C_out + channel) * conv.L + l0
@@ -154,6 +170,9 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
         if tiling.shared:
             panels_gemm(m, P, k, a, conv.K, panels, accumulate, c, ldc, scratch)
             panels += tiling.panels
+        elif tiling.table:
+            columns = lay_lines(conv, tiling, input, n0, images, g, k0, k, l0, distance, workspace)
+            columns_gemm(m, P, k, a, conv.K, workspace, &columns, accumulate, c, ldc, NULL, scratch)
         else:
             b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
             gemm(False, False, m, P, k, a, conv.K, b, ldb, accumulate, c, ldc, scratch)

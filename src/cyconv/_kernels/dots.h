@@ -24,28 +24,51 @@ CYCONV_INLINE void PANEL(close_sums)(PANEL(vector) *v, const int count, REAL *to
     memcpy(totals, parts, count * sizeof(REAL));
 }
 
+/* The last vector of a row, with zeros for what is `counted` already. */
+CYCONV_INLINE PANEL(vector) PANEL(uncounted)(const REAL *last, PANEL(ints) counted)
+{
+#if defined(__GNUC__)
+    const PANEL(vector) v = *(const PANEL(memory) *)last;
+    return (PANEL(vector))((PANEL(ints))v & ~counted);
+#else
+    return counted ? 0 : *last;
+#endif
+}
+
 CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k, REAL *c,
                                     ptrdiff_t ldc, int accumulate, const int rows, const int columns)
 {
-    PANEL(vector) sum[DOT_ROWS][DOT_COLUMNS];
+    PANEL(vector) sum[2 * DOT_ROWS][DOT_COLUMNS];
     memset(sum, 0, sizeof sum);
     ptrdiff_t p = 0;
     for (; p + LANES <= k; p += LANES) {
         PANEL(vector) row[DOT_COLUMNS];
 #pragma GCC unroll 4
         for (int j = 0; j < columns; j++) row[j] = *(const PANEL(memory) *)(b + j * ldb + p);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int i = 0; i < rows; i++) {
             const PANEL(vector) factor = *(const PANEL(memory) *)(a + i * lda + p);
 #pragma GCC unroll 4
             for (int j = 0; j < columns; j++) sum[i][j] += factor * row[j];
         }
     }
+    if (p > 0 && p < k) { /* the rest, in one more vector */
+        PANEL(ints) counted;
+        for (int l = 0; l < LANES; l++) ((INT *)&counted)[l] = l < LANES - (k - p) ? -1 : 0;
+        PANEL(vector) row[DOT_COLUMNS];
+        for (int j = 0; j < columns; j++) row[j] = PANEL(uncounted)(b + j * ldb + k - LANES, counted);
+#pragma GCC unroll 8
+        for (int i = 0; i < rows; i++) {
+            const PANEL(vector) factor = PANEL(uncounted)(a + i * lda + k - LANES, counted);
+            for (int j = 0; j < columns; j++) sum[i][j] += factor * row[j];
+        }
+        p = k;
+    }
     for (int j = 0; j < columns; j++) {
         const int together = LANES < DOT_ROWS ? LANES : DOT_ROWS;
-        REAL totals[DOT_ROWS];
+        REAL totals[2 * DOT_ROWS];
 #pragma GCC unroll 4
-        for (int i = 0; i < DOT_ROWS; i += together) {
+        for (int i = 0; i < rows; i += together) {
             PANEL(vector) v[DOT_ROWS];
 #pragma GCC unroll 4
             for (int q = 0; q < together; q++) v[q] = sum[i + q][j]; /* 0 below the last row */
@@ -61,6 +84,9 @@ CYCONV_INLINE void PANEL(dot_block)(const REAL *a, ptrdiff_t lda, const REAL *b,
 CYCONV_INLINE void PANEL(dot_rows)(ptrdiff_t m, const REAL *a, ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, ptrdiff_t k,
                                    REAL *c, ptrdiff_t ldc, int accumulate, const int columns)
 {
+    const int most = columns == 1 ? 2 * DOT_ROWS : DOT_ROWS; /* few sums would wait for each other */
+    for (; m >= most; m -= most, a += most * lda, c += most * ldc)
+        PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, most, columns);
     for (; m >= DOT_ROWS; m -= DOT_ROWS, a += DOT_ROWS * lda, c += DOT_ROWS * ldc)
         PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, DOT_ROWS, columns);
     if (m == 3) PANEL(dot_block)(a, lda, b, ldb, k, c, ldc, accumulate, 3, columns);

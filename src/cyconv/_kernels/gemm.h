@@ -182,6 +182,14 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     }
 }
 
+/* Columns of B that are packed at once, of n: about GEMM_PANELS panels, at most one more, and a vector less. */
+static ptrdiff_t PANEL(block_columns)(ptrdiff_t n)
+{
+    const ptrdiff_t width = 3 * LANES, most = GEMM_PANELS * width;
+    const ptrdiff_t blocks = n > most + LANES ? (n - LANES + most - 1) / most : 1;
+    return ((n + blocks - 1) / blocks + width - 1) / width * width;
+}
+
 /* The address of A[i][j], where A may be stored transposed. */
 static const REAL *PANEL(element)(const REAL *a, ptrdiff_t lda, int transposed, ptrdiff_t i, ptrdiff_t j)
 {
@@ -198,11 +206,9 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)
 {
-    const ptrdiff_t width = 3 * LANES, most_columns = GEMM_PANELS * width;
-    REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * width;
+    REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * 3 * LANES;
     const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
-    const ptrdiff_t blocks = n > most_columns + LANES ? (n - LANES + most_columns - 1) / most_columns : 1;
-    const ptrdiff_t wide = ((n + blocks - 1) / blocks + width - 1) / width * width; /* at most one panel more */
+    const ptrdiff_t wide = PANEL(block_columns)(n);
     /* few rows read B as fast where it lies, if that is near */
     const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
     for (ptrdiff_t p = 0, depth; p < k; p += depth, accumulate = 1) {

@@ -1,5 +1,5 @@
 # Products with columns that are never made ("implicit gemm"): a task lays some rows of each channel end to end, padded
-# with zeros, as depthwise.pyx does; every tap of the filter is then a distance along that line, and the micro-kernel
+# with zeros, as strips.pyx says; every tap of the filter is then a distance along that line, and the micro-kernel
 # reads its columns there. Positions at the ends of rows are computed and left out: the narrower the image, the more.
 #
 # Forward; and the gradient of the input, which is forward from grad_output with the transposed weight, phase by phase
@@ -38,7 +38,7 @@ cdef Implicit implicit_sizes(const Conv* conv, bint backward, size_t itemsize) n
     wanted = POSITIONS if s.channels == s.C else PASS_POSITIONS
     rows = max(1, wanted // s.strip.width)
     rows = min(rows, max(1, ceil_div(s.strip.rows * conv.N * conv.groups * ceil_div(s.M, MOST_FILTERS), tasks_wanted(conv))))
-    cut_strip(&s.strip, min(rows, s.strip.rows), slack)
+    cut_strip(&s.strip, even_part(s.strip.rows, rows), slack)
     divide(s.M, max(ceil_div(tasks_wanted(conv), max(1, conv.N * conv.groups * s.strip.strips)), ceil_div(s.M, MOST_FILTERS)),
            4 * ROWS, &s.filters, &s.blocks)
     s.filters = min(s.filters, MOST_FILTERS)

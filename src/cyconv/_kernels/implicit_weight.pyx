@@ -29,7 +29,7 @@ cdef ImplicitWeight implicit_weight_sizes(const Conv* conv, size_t itemsize) noe
     cdef Py_ssize_t splits, parts, sums  # of one channel
     memset(&s, 0, sizeof(ImplicitWeight))
     s.strip = plane_strip(conv, False)
-    cut_strip(&s.strip, max(1, min(s.strip.rows, DOT_POSITIONS // s.strip.width)), slack)
+    cut_strip(&s.strip, even_part(s.strip.rows, max(1, DOT_POSITIONS // s.strip.width)), slack)
     splits = max(1, min(conv.N * s.strip.strips, PARTIAL_BYTES // (conv.C_out * conv.K * <Py_ssize_t>itemsize)))
     divide(ceil_div(conv.M, ROWS), ceil_div(conv.M, DOT_FILTERS), 1, &s.filters, &s.filter_blocks)
     s.filters *= ROWS

@@ -26,10 +26,10 @@ from cyconv import _threads
 from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    CYCONV_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
-    close_dots, copy_rows, cyconv_ahead, cyconv_filter, cyconv_kernel, cyconv_made, cyconv_tile, dots, filter_plane, gemm,
+    CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
+    close_dots, columns_gemm, copy_rows, cyconv_ahead, cyconv_columns, cyconv_filter, cyconv_kernel, cyconv_made, cyconv_tile, dots, filter_plane, gemm,
     gemm_scratch, interleave, interleave_row, lanes_of, lay_channels, lay_rows, line_dots, line_product,
-    output_tiles, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm, panels_size, tap_sums, taps,
+    output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm, panels_size, tap_sums, taps,
     taps_gradient, tile_values, weight_panel)
 from cyconv._kernels.pools cimport average_row, max_plane, share_row
 from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
@@ -38,7 +38,10 @@ from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside,
 include "team.pyx"
 include "door.pyx"
 include "conv.pyx"
+include "strips.pyx"
+include "tiling.pyx"
 include "im2col.pyx"
+include "columns.pyx"
 include "conv_forward.pyx"
 include "conv_backward_input.pyx"
 include "conv_backward_weight.pyx"

@@ -8,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
+    const int PANEL_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     ctypedef struct cyconv_ahead:
         const char* at
         Py_ssize_t bytes, step, runs
@@ -38,6 +38,15 @@ cdef extern from "vectors.h":
         Py_ssize_t pixel, output, y, x, run
     ctypedef struct cyconv_made:
         Py_ssize_t H, W, stride_h, stride_w, top, left
+    ctypedef struct cyconv_columns:
+        const Py_ssize_t* distance
+        Py_ssize_t W, L, width, image
+    void cyconv_float_pack_columns_of(const float*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pack_columns_of(const double*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_float_columns_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, const cyconv_columns*,
+                                   int, float*, Py_ssize_t, cyconv_ahead*, float*) noexcept nogil
+    void cyconv_double_columns_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
+                                    const cyconv_columns*, int, double*, Py_ssize_t, cyconv_ahead*, double*) noexcept nogil
     ctypedef struct cyconv_filter:
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
     void cyconv_float_lay_channels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
@@ -129,9 +138,28 @@ cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py
         cyconv_double_pack_panels(b, ldb, n, k, panels)
 
 
+cdef inline void pack_columns_of(const floating* line, const cyconv_columns* b, Py_ssize_t n, Py_ssize_t k,
+                                 floating* panels) noexcept nogil:
+    # The columns of n positions as panels_gemm reads them: panels_size elements.
+    if floating is float:
+        cyconv_float_pack_columns_of(line, b, n, k, panels)
+    else:
+        cyconv_double_pack_columns_of(line, b, n, k, panels)
+
+
+cdef inline void columns_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda, const floating* line,
+                              const cyconv_columns* b, bint accumulate, floating* c, Py_ssize_t ldc, cyconv_ahead* ahead,
+                              floating* scratch) noexcept nogil:
+    # gemm of A (m, k) and the columns of n positions, k <= PANEL_DEPTH.
+    if floating is float:
+        cyconv_float_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, ahead, scratch)
+    else:
+        cyconv_double_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, ahead, scratch)
+
+
 cdef inline Py_ssize_t panels_size(Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
     cdef Py_ssize_t lanes = lanes_of(itemsize)
-    return k * ((n + 3 * lanes - 1) // (3 * lanes) * 3 * lanes + lanes // 4)
+    return k * ((n + 3 * lanes - 1) // (3 * lanes) * 3 * lanes + lanes // 4) + lanes
 
 
 cdef inline void panels_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda,

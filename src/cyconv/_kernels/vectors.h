@@ -48,7 +48,7 @@
 #define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of GROUP */
 #define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
-#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP))
+#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP) + (lanes))
 
 #define FETCH_STEP 16 /* products of a block of sums, in whose time so many lines of memory are fetched: */
 #define FETCH_LINES (FLOAT_LANES > 8 ? 10 : 4)
@@ -94,6 +94,12 @@ typedef struct { /* one tile of Winograd's filtering */
 typedef struct { /* a plane of outputs; output (y, x) of one of its phases lies at (y * stride_h + top, x * stride_w + left) */
     ptrdiff_t H, W, stride_h, stride_w, top, left;
 } cyconv_made;
+
+typedef struct { /* the columns of im2col, of some rows of outputs or some whole images: see columns.pyx */
+    const ptrdiff_t *distance; /* of each tap, along the lines */
+    ptrdiff_t W, L;            /* positions of a row, and of an image */
+    ptrdiff_t width, image;    /* elements of the lines from a row to the next, and from an image */
+} cyconv_columns;
 
 typedef struct { /* of depthwise filters that read the images where they lie */
     ptrdiff_t H, W, top, left;            /* of a plane that is read; rows and columns before the first output's */
@@ -168,6 +174,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #include "panel.h"
 #include "dots.h"
 #include "gemm.h"
+#include "columns.h"
 #include "depthwise.h"
 #include "winograd.h"
 #include "implicit.h"
@@ -197,6 +204,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #include "panel.h"
 #include "dots.h"
 #include "gemm.h"
+#include "columns.h"
 #include "depthwise.h"
 #include "winograd.h"
 #include "implicit.h"
