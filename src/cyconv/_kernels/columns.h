@@ -22,8 +22,10 @@ static void PANEL(pack_lines)(const REAL *line, const cyconv_columns *b, ptrdiff
     for (ptrdiff_t t = 0; t < k; t++, packed += width)
         for (int r = 0; r < n; r++) {
             const REAL *from = line + b->distance[t] + runs[r].from;
-            for (ptrdiff_t i = runs[r].to; i < runs[r].past; i += LANES)
-                *(PANEL(memory) *)(packed + i) = *(const PANEL(memory) *)(from + i);
+            if (b->exact) PANEL(copy)(packed + runs[r].to, from + runs[r].to, runs[r].past - runs[r].to);
+            else
+                for (ptrdiff_t i = runs[r].to; i < runs[r].past; i += LANES)
+                    *(PANEL(memory) *)(packed + i) = *(const PANEL(memory) *)(from + i);
         }
 }
 
@@ -56,7 +58,7 @@ static void PANEL(columns_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REA
     const ptrdiff_t wide = PANEL(block_columns)(n);
     for (ptrdiff_t j = 0, columns; j < n; j += columns) {
         columns = n - j < wide ? n - j : wide;
-        const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, columns, k, scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * 3 * LANES);
+        const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, columns, k, scratch + LEFT_SCRATCH + GROUP * 3 * LANES);
         PANEL(pack_positions)(&r, line, b, j);
         PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c + j, ldc, ahead, scratch);
     }

@@ -17,14 +17,16 @@ cdef bint lines_apply(const Conv* conv) noexcept nogil:
 cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
     """Lines instead of a matrix: whole rows in a tile, whole channels in a product."""
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t rows = max(1, (tiling.positions + conv.W_out // 2) // conv.W_out), channels
+    cdef Py_ssize_t rows = conv.H_out, lanes = lanes_of(itemsize), channels
     cdef Strip strip
+    if CYCONV_PANELS and conv.direct and tiling.images > 1:  # the images are lines of whole planes
+        use_planes(conv.K, tiling)
     if not lines_apply(conv):
         return
     strip = plane_strip(conv, False)
     if tiling.tiles > 1:
-        rows = rows_of_positions(conv, rows, lanes_of(itemsize))
-    cut_strip(&strip, rows, 4 * lanes_of(itemsize))
+        rows = min(rows, even_tile(conv.L, conv.W_out, tiling.positions, lanes) // conv.W_out)
+    cut_strip(&strip, rows, 4 * lanes)
     tiling.channel = apart(strip.phase * strip.stride_h * strip.stride_w)
     channels = min(PANEL_DEPTH // taps, LINE_BYTES // (tiling.images * tiling.channel * <Py_ssize_t>itemsize))
     if channels < min(conv.C, 16 // taps):  # products so short cost more than a matrix
@@ -37,44 +39,48 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
 
 
-cdef Py_ssize_t rows_of_positions(const Conv* conv, Py_ssize_t wanted, Py_ssize_t lanes) noexcept nogil:
-    """About `wanted` rows, whose positions take the least time in products."""
-    cdef Py_ssize_t best = min(wanted, conv.H_out), least = PY_SSIZE_T_MAX, r, cost
-    for r in range(max(1, wanted * 3 // 4), min(conv.H_out, 2 * wanted) + 1):
-        if r > best and r * conv.W_out > GEMM_PANELS * 3 * lanes:
-            break
-        cost = conv.H_out // r * product_time(r * conv.W_out, lanes) + product_time(conv.H_out % r * conv.W_out, lanes)
-        if cost < least:
-            best, least = r, cost
-    return best
+cdef void use_planes(Py_ssize_t depth, Tiling* tiling) noexcept nogil:
+    """Planes of several images, read where they lie, as the right side of products over `depth` of them."""
+    tiling.taps = even_part(depth, PANEL_DEPTH)
+    tiling.columns = 0
+    tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
 
 
-cdef inline Py_ssize_t product_time(Py_ssize_t positions, Py_ssize_t lanes) noexcept nogil:
-    # In quarters of a vector: three vectors share a load, one or two take a quarter longer.
-    cdef Py_ssize_t vectors = ceil_div(positions % (3 * lanes), lanes)
-    return positions // (3 * lanes) * 12 + min(12, 5 * vectors)
+cdef cyconv_columns plane_columns(Py_ssize_t positions, Py_ssize_t image, const Py_ssize_t* distance) noexcept nogil:
+    """Some positions of planes as columns; `image`: elements from an image to the next."""
+    cdef cyconv_columns columns
+    columns.distance = distance
+    columns.W = columns.L = columns.width = positions
+    columns.image, columns.exact = image, True
+    return columns
 
 
 cdef void lay_taps_of(const Conv* conv, const Tiling* tiling, Py_ssize_t* distance) noexcept nogil:
-    """The distances of the taps of one product."""
+    """The distances of the taps of one product, or those of its planes."""
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, t
+    if conv.direct:
+        for t in range(tiling.taps):
+            distance[t] = t * conv.L
+        return
     lay_distances(&tiling.strip, &conv.window, distance)
     for t in range(taps, tiling.taps):
         distance[t] = distance[t - taps] + tiling.channel
 
 
-cdef cyconv_columns lay_lines(const Conv* conv, const Tiling* tiling, const floating* input, Py_ssize_t n0, Py_ssize_t images,
-                              Py_ssize_t g, Py_ssize_t k0, Py_ssize_t k, Py_ssize_t l0, const Py_ssize_t* distance,
-                              floating* lines) noexcept nogil:
+cdef const floating* lay_lines(const Conv* conv, const Tiling* tiling, const floating* input, Py_ssize_t n0, Py_ssize_t images,
+                               Py_ssize_t g, Py_ssize_t k0, Py_ssize_t k, Py_ssize_t l0, const Py_ssize_t* distance,
+                               floating* lines, cyconv_columns* columns) noexcept nogil:
     """The lines of the channels of taps k0..k0+k, and how their columns are read."""
     cdef Py_ssize_t plane = conv.H_in * conv.W_in, taps = conv.window.kernel_h * conv.window.kernel_w, n, c
-    cdef cyconv_columns columns
-    columns.distance = distance
+    input += (n0 * conv.C_in + g * conv.C + k0 // taps) * plane
+    if conv.direct:
+        columns[0] = plane_columns(plane, conv.C_in * plane, distance)
+        return input
+    columns.distance, columns.exact = distance, False
     columns.W, columns.L = conv.W_out, conv.L
     columns.width, columns.image = tiling.strip.width, tiling.taps // taps * tiling.channel
-    input += (n0 * conv.C_in + g * conv.C + k0 // taps) * plane
     for n in range(images):
         for c in range(k // taps):
             lay_plane(&tiling.strip, input + (n * conv.C_in + c) * plane, l0 // conv.W_out,
                       lines + n * columns.image + c * tiling.channel)
-    return columns
+    return lines

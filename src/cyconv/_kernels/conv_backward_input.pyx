@@ -1,4 +1,9 @@
 # grad_input = col2im(weight^T . grad_output): the adjoint of the forward pass in its input.
+#
+# Without a window (1x1) that is the forward pass from grad_output with weight^T, which is made first.
+
+cdef Py_ssize_t TRANSPOSED_POSITIONS = 96  # fewer do not pay for it
+cdef size_t TRANSPOSED_BYTES = 9 << 19  # of weight^T at most: else gemm transposes some rows at a time
 
 cdef Tiling tile_backward_input(const Conv* conv, size_t itemsize) noexcept nogil:
     """Tasks: image blocks x groups x blocks of input channels x blocks of input rows.
@@ -43,6 +48,7 @@ def conv2d_backward_input(grad_output, weight, window, groups, algorithm, grad_i
 cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_output, const floating* weight,
                         floating* grad_input) noexcept nogil:
     """0, or NO_MEMORY."""
+    cdef Conv swapped
     cdef int done = 0
     if conv.N == 0:
         return 0
@@ -53,6 +59,9 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         done = winograd(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == IMPLICIT:
         done = implicit(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
+    elif transposed_first(conv, sizeof(floating)):
+        swapped = swapped_sides(conv)
+        return forward_columns(&swapped, grad_output, weight, True, <const floating*>NULL, False, grad_input)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_input(conv, sizeof(floating))
@@ -69,6 +78,20 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
             backward_input_task(conv, &tiling, t, grad_output, weight, grad_input, workspace + threadid() * size)
     cyconv_release(workspace)
     return 0
+
+
+cdef inline bint transposed_first(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Whether the gradient is the forward pass with weight^T."""
+    return (CYCONV_PANELS and conv.direct and conv.N * conv.L >= TRANSPOSED_POSITIONS
+            and conv.C_out * conv.K * itemsize <= TRANSPOSED_BYTES)
+
+
+cdef inline Conv swapped_sides(const Conv* conv) noexcept nogil:
+    """The sizes of that forward pass: outputs are read, and inputs made."""
+    cdef Conv swapped = conv[0]
+    swapped.C_in, swapped.C_out = conv.C_out, conv.C_in
+    derive(&swapped)
+    return swapped
 
 
 cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task,

@@ -1,5 +1,7 @@
 # output = weight . im2col(input) + bias.
 
+cdef Py_ssize_t TRANSPOSED_ROWS = 64  # of a weight that is stored transposed, that a task makes
+
 cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
     """Tasks: image blocks x tiles x groups x blocks of output channels. Blocks of one tile share its columns."""
     cdef Py_ssize_t wanted = tasks_wanted(conv)
@@ -80,16 +82,28 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
         done = implicit(conv, False, input, weight, bias, relu, output)
     if done:
         return min(done, 0)
+    return forward_columns(conv, input, weight, False, bias, relu, output)
+
+
+cdef int forward_columns(const Conv* conv, const floating* input, const floating* weight, bint transposed, const floating* bias,
+                         bint relu, floating* output) noexcept nogil:
+    """The same as products of columns. With `transposed` the weight of each group is stored (K, M), and (M, K) is made first."""
     cdef Tiling tiling = tile_forward(conv, sizeof(floating))
+    cdef Py_ssize_t weights = round_up(conv.C_out * conv.K, 64) if transposed else 0, blocks = ceil_div(conv.M, TRANSPOSED_ROWS)
     cdef Py_ssize_t tasks = tiles_in(conv, &tiling) * tiling.blocks, panels = 0, k0 = 0, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = workspace_size(&tiling)
-    cdef char* table = <char*>cyconv_acquire(tiling.table + (tiling.shared + threads * size) * sizeof(floating))
-    cdef floating* workspace = <floating*>(table + tiling.table)
+    cdef char* table = <char*>cyconv_acquire(tiling.table + (weights + tiling.shared + threads * size) * sizeof(floating))
+    cdef floating* rows = <floating*>(table + tiling.table)
+    cdef floating* workspace = rows + weights
     if table == NULL:
         return NO_MEMORY
     if tiling.table:
         lay_taps_of(conv, &tiling, <Py_ssize_t*>table)
+    if transposed:
+        for t in prange(conv.groups * blocks, num_threads=threads):
+            transpose_rows(conv, t, weight, rows)
+        weight = rows
     cdef floating* own = workspace + tiling.shared  # each thread's, behind what they share
     if tasks == 1:  # a team of one costs most of a microsecond
         forward_task(conv, &tiling, 0, 0, input, weight, bias, relu, output, <Py_ssize_t*>table, workspace, own)
@@ -108,6 +122,13 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
                              own + threadid() * size)
     cyconv_release(table)
     return 0
+
+
+cdef void transpose_rows(const Conv* conv, Py_ssize_t task, const floating* weight, floating* transposed) noexcept nogil:
+    """Some rows of the weight (M, K) of one group, from (K, M)."""
+    cdef Py_ssize_t m0 = digit(&task, ceil_div(conv.M, TRANSPOSED_ROWS)) * TRANSPOSED_ROWS
+    transpose(weight + task * conv.M * conv.K + m0, conv.M, conv.K, min(TRANSPOSED_ROWS, conv.M - m0), conv.K,
+              transposed + (task * conv.M + m0) * conv.K)
 
 
 cdef inline Py_ssize_t products_of(const Conv* conv, const Tiling* tiling, Py_ssize_t k0) noexcept nogil:
@@ -129,8 +150,8 @@ cdef void panels_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, P
     cdef cyconv_columns columns
     cdef const floating* b
     if tiling.table:
-        columns = lay_lines(conv, tiling, input, n0, images, g, tap, k, l0, distance, workspace)
-        pack_columns_of(workspace, &columns, images * positions, k, packed)
+        b = lay_lines(conv, tiling, input, n0, images, g, tap, k, l0, distance, workspace, &columns)
+        pack_columns_of(b, &columns, images * positions, k, packed)
     else:
         b = columns_of(conv, tiling, input, n0, images, g, tap, k, l0, positions, workspace, &ldb)
         pack_panels(b, ldb, images * positions, k, packed)
@@ -171,8 +192,8 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
             panels_gemm(m, P, k, a, conv.K, panels, accumulate, c, ldc, scratch)
             panels += tiling.panels
         elif tiling.table:
-            columns = lay_lines(conv, tiling, input, n0, images, g, k0, k, l0, distance, workspace)
-            columns_gemm(m, P, k, a, conv.K, workspace, &columns, accumulate, c, ldc, NULL, scratch)
+            b = lay_lines(conv, tiling, input, n0, images, g, k0, k, l0, distance, workspace, &columns)
+            columns_gemm(m, P, k, a, conv.K, b, &columns, accumulate, c, ldc, NULL, scratch)
         else:
             b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
             gemm(False, False, m, P, k, a, conv.K, b, ldb, accumulate, c, ldc, scratch)

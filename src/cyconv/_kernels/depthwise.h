@@ -3,21 +3,6 @@
    what they make there is left out when rows are copied. Common filters lay no line: `filter_plane` takes tiles of
    outputs straight from the image. Included once for each type. */
 
-CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
-{
-    const ptrdiff_t half = LANES / 2;
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
-    if (i == count) return;
-    if (count >= LANES) /* the last vector overlaps the one before */
-        *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
-    else if (half > 1 && count >= half) { /* two halves that overlap */
-        memcpy(out, in, half * sizeof(REAL));
-        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
-    } else
-        for (; i < count; i++) out[i] = in[i];
-}
-
 /* out[i] = in[2 * i]; `before`: in[-1] may be read. */
 CYCONV_INLINE void PANEL(copy_second)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count, int before)
 {

@@ -1,5 +1,21 @@
 /* General products of matrices, from blocks of the micro-kernel. Included once for each type, after panel.h and dots.h. */
 
+/* out[i] = in[i], i < count, in vectors. */
+CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
+{
+    const ptrdiff_t half = LANES / 2;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
+    if (i == count) return;
+    if (count >= LANES) /* the last vector overlaps the one before */
+        *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
+    else if (half > 1 && count >= half) { /* two halves that overlap */
+        memcpy(out, in, half * sizeof(REAL));
+        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
+    } else
+        for (; i < count; i++) out[i] = in[i];
+}
+
 /* The panels of `rows` rows of A that is stored transposed, RUN_STEP elements apart: its memory is read in runs. */
 static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t k, REAL *packed)
 {
@@ -152,7 +168,7 @@ static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL 
 static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a, ptrdiff_t lda, const PANEL(right) *r,
                                     int accumulate, REAL *c, ptrdiff_t ldc, cyconv_ahead *ahead, REAL *scratch)
 {
-    REAL *packed_a = scratch, *sums = packed_a + PANEL_RUN / ROWS * RUN_STEP;
+    REAL *packed_a = scratch, *sums = packed_a + LEFT_SCRATCH;
     const ptrdiff_t columns = r->whole + r->last, rest_length = (r->last + LANES - 1) / LANES * LANES; /* packed */
     /* tall blocks read more rows than the L1 cache keeps where those are pages apart */
     const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
@@ -206,8 +222,9 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)
 {
-    REAL *packed_b = scratch + PANEL_RUN / ROWS * RUN_STEP + GROUP * 3 * LANES;
-    const ptrdiff_t passes = (k + PANEL_DEPTH - 1) / PANEL_DEPTH, most = passes ? (k + passes - 1) / passes : 0;
+    REAL *packed_b = scratch + LEFT_SCRATCH + GROUP * 3 * LANES;
+    const ptrdiff_t deepest = transposed_a ? RUN_DEPTH : PANEL_DEPTH, passes = (k + deepest - 1) / deepest;
+    const ptrdiff_t most = passes ? (k + passes - 1) / passes : 0;
     const ptrdiff_t wide = PANEL(block_columns)(n);
     /* few rows read B as fast where it lies, if that is near */
     const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;

@@ -38,9 +38,12 @@ cdef extern from "vectors.h":
         Py_ssize_t pixel, output, y, x, run
     ctypedef struct cyconv_made:
         Py_ssize_t H, W, stride_h, stride_w, top, left
+    void cyconv_float_pack_columns(const float*, Py_ssize_t, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pack_columns(const double*, Py_ssize_t, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     ctypedef struct cyconv_columns:
         const Py_ssize_t* distance
         Py_ssize_t W, L, width, image
+        int exact
     void cyconv_float_pack_columns_of(const float*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_pack_columns_of(const double*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_float_columns_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, const cyconv_columns*,
@@ -136,6 +139,15 @@ cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py
         cyconv_float_pack_panels(b, ldb, n, k, panels)
     else:
         cyconv_double_pack_panels(b, ldb, n, k, panels)
+
+
+cdef inline void transpose(const floating* a, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t length,
+                           floating* out) noexcept nogil:
+    # out (columns, length) = A^T of A (rows, columns), and zeros up to length, whole vectors.
+    if floating is float:
+        cyconv_float_pack_columns(a, lda, True, rows, columns, length, out)
+    else:
+        cyconv_double_pack_columns(a, lda, True, rows, columns, length, out)
 
 
 cdef inline void pack_columns_of(const floating* line, const cyconv_columns* b, Py_ssize_t n, Py_ssize_t k,

@@ -14,7 +14,7 @@ cdef Py_ssize_t MIN_POSITIONS = 192
 cdef Py_ssize_t TASKS = 16
 cdef double TASK_WORK = 1 << 20
 # Partial sums of the weight's gradient, of all tasks together.
-cdef Py_ssize_t PARTIAL_BYTES = 4 << 20
+cdef Py_ssize_t PARTIAL_BYTES = 13 << 18
 
 # Columns that blocks of output channels share: most positions of a tile, as many as gemm takes at once; bytes of all
 # tiles together; least multiply-adds.
@@ -50,20 +50,19 @@ cdef Tiling tile_positions(const Conv* conv, size_t itemsize, Py_ssize_t most_po
 
 cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexcept nogil:
     """Tiles of at most about `wanted` positions, and as many taps as fit TILE_BYTES."""
-    cdef Py_ssize_t budget = TILE_BYTES // itemsize, gathered
+    cdef Py_ssize_t budget = TILE_BYTES // itemsize, lanes = lanes_of(itemsize), gathered
     cdef Tiling tiling
     memset(&tiling, 0, sizeof(Tiling))
     tiling.scratch = gemm_scratch(itemsize)
     if conv.L <= wanted:
         gathered = GATHERED_BYTES // (conv.M * conv.L * <Py_ssize_t>itemsize)
-        tiling.images = min(max(conv.N, 1), wanted // conv.L, max(1, gathered))
-        tiling.images = ceil_div(conv.N, ceil_div(max(conv.N, 1), tiling.images))
-        tiling.images = max(tiling.images, 1)
+        tiling.images = even_tile(max(conv.N, 1) * conv.L, conv.L, wanted, lanes) // conv.L
+        tiling.images = even_part(max(conv.N, 1), min(tiling.images, max(1, gathered)))
         tiling.positions = conv.L
         tiling.tiles = 1
     else:
         tiling.images = 1
-        tiling.positions = min(conv.L, round_up(ceil_div(conv.L, ceil_div(conv.L, wanted)), 16))
+        tiling.positions = min(conv.L, even_tile(conv.L, 16, wanted, lanes))
         tiling.tiles = ceil_div(conv.L, tiling.positions)
     tiling.image_blocks = ceil_div(conv.N, tiling.images)
     tiling.taps = min(conv.K, max(1, budget // (tiling.images * tiling.positions)))
@@ -74,6 +73,26 @@ cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexc
     if not conv.direct or tiling.images > 1 or conv.L > INT_MAX:
         tiling.columns = tiling.taps * tiling.images * tiling.positions
     return tiling
+
+
+cdef Py_ssize_t even_tile(Py_ssize_t size, Py_ssize_t unit, Py_ssize_t wanted, Py_ssize_t lanes) noexcept nogil:
+    """Positions of a tile, whole units, near the `wanted`, with which all `size` take the least time in products."""
+    cdef Py_ssize_t at_once = 3 * GEMM_PANELS * lanes, most = min(wanted * 5 // 4, at_once + lanes, size + unit - 1)
+    cdef Py_ssize_t best = max(1, wanted * 3 // 4 // unit) * unit, least = PY_SSIZE_T_MAX, positions = best, cost
+    if wanted > at_once:  # gemm divides them
+        return round_up(even_part(size, wanted), unit)
+    while positions <= most:
+        cost = size // positions * product_time(positions, lanes) + product_time(size % positions, lanes)
+        if cost <= least:
+            best, least = positions, cost
+        positions += unit
+    return best
+
+
+cdef inline Py_ssize_t product_time(Py_ssize_t positions, Py_ssize_t lanes) noexcept nogil:
+    # In quarters of a vector: three vectors share a load, one or two take a quarter longer; some more for each tile.
+    cdef Py_ssize_t vectors = ceil_div(positions % (3 * lanes), lanes)
+    return positions // (3 * lanes) * 12 + min(12, 5 * vectors) + (6 if positions else 0)
 
 
 cdef inline Py_ssize_t tiles_in(const Conv* conv, const Tiling* tiling) noexcept nogil:

@@ -43,12 +43,15 @@
 #endif
 
 #define GROUP (3 * ROWS) /* rows of A that pass by the panels of B together: a block of one vector */
-#define PANEL_DEPTH 256 /* products that are added up in registers */
+#define PANEL_DEPTH (FLOAT_LANES > 8 ? 512 : 256) /* products that are added up in registers */
+#define RUN_DEPTH 256   /* the same of A that is stored transposed: a run of it stays in the L2 cache with the panels of B */
 #define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
 #define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of GROUP */
-#define RUN_STEP (PANEL_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
+#define RUN_STEP (RUN_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
-#define PANEL_SCRATCH(lanes) (PANEL_RUN / ROWS * RUN_STEP + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP) + (lanes))
+/* Elements for what is packed of A: a run of panels, or GROUP rows. */
+#define LEFT_SCRATCH (PANEL_RUN * RUN_DEPTH > GROUP * PANEL_DEPTH ? PANEL_RUN / ROWS * RUN_STEP : GROUP * (PANEL_DEPTH + 16))
+#define PANEL_SCRATCH(lanes) (LEFT_SCRATCH + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP) + (lanes))
 
 #define FETCH_STEP 16 /* products of a block of sums, in whose time so many lines of memory are fetched: */
 #define FETCH_LINES (FLOAT_LANES > 8 ? 10 : 4)
@@ -99,6 +102,7 @@ typedef struct { /* the columns of im2col, of some rows of outputs or some whole
     const ptrdiff_t *distance; /* of each tap, along the lines */
     ptrdiff_t W, L;            /* positions of a row, and of an image */
     ptrdiff_t width, image;    /* elements of the lines from a row to the next, and from an image */
+    int exact;                 /* nothing behind a row may be read: lines are the image */
 } cyconv_columns;
 
 typedef struct { /* of depthwise filters that read the images where they lie */
