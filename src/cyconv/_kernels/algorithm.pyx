@@ -55,7 +55,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 # 65 layers lose 0.2 % of their time to a wrong choice forward and wrt the input, 0.6 % wrt the weight. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
-cdef double PANEL = 1        # or to pack it from lines
+cdef double PANEL = 16       # or to pack a vector of them from lines
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
@@ -81,7 +81,7 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     if which == BACKWARD_WEIGHT:
         return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes) + conv.K * COLUMN)
     return positions * conv.K * (<double>round_up(conv.M, ROWS) / lanes
-                                 + (ADD if which == BACKWARD_INPUT else PANEL if lines_apply(conv) else COLUMN))
+                                 + (ADD if which == BACKWARD_INPUT else PANEL / lanes if lines_apply(conv) else COLUMN))
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
