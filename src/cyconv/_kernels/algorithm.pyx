@@ -80,8 +80,10 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef double positions = <double>conv.N * conv.groups * conv.L
     if which == BACKWARD_WEIGHT:
         return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes) + conv.K * COLUMN)
-    return positions * conv.K * (<double>round_up(conv.M, ROWS) / lanes
-                                 + (ADD if which == BACKWARD_INPUT else PANEL / lanes if lines_apply(conv) else COLUMN))
+    cdef double products = <double>round_up(conv.M, ROWS) / lanes
+    if which == BACKWARD_INPUT:
+        return positions * conv.K * (products + ADD)
+    return positions * (conv.K * (products + (PANEL / lanes if lines_apply(conv) else COLUMN)) + products * OUTPUT)
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
