@@ -226,8 +226,9 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
     const ptrdiff_t deepest = transposed_a ? RUN_DEPTH : PANEL_DEPTH, passes = (k + deepest - 1) / deepest;
     const ptrdiff_t most = passes ? (k + passes - 1) / passes : 0;
     const ptrdiff_t wide = PANEL(block_columns)(n);
-    /* few rows read B as fast where it lies, if that is near */
-    const int in_place = !transposed_b && m <= 2 * ROWS && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
+    /* few rows read B as fast where it lies, if that is near; some more, where a panel leaves room in the L1 cache */
+    const int few = m <= 2 * ROWS || (m < GROUP && k <= 128);
+    const int in_place = !transposed_b && few && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
     for (ptrdiff_t p = 0, depth; p < k; p += depth, accumulate = 1) {
         depth = k - p < most ? k - p : most;
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {
