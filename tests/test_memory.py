@@ -57,7 +57,7 @@ def test_peak_of_a_batch():
 @pytest.mark.parametrize("which", ["forward", "input", "weight"])
 def test_workspace(backend, which):
     """Bytes for one thread, as summaries report them: at most 8 MiB however large the images and the batch."""
-    for N, C_in, C_out, H, W, kernel, stride in (
+    for N, C_in, C_out, H, W, kernel, stride, *dilation in (
         (1, 3, 64, 224, 224, 3, 1), (64, 64, 128, 112, 112, 3, 1), (128, 512, 512, 14, 14, 3, 1),
         (1, 512, 4096, 7, 7, 7, 1), (256, 2048, 1000, 1, 1, 1, 1), (1000, 3, 96, 227, 227, 11, 4),
         (10**6, 1, 1, 1, 1, 1, 1), (0, 3, 4, 5, 5, 3, 1), (1, 64, 64, 8, 40_000, 3, 1), (1, 64, 64, 8, 40_000, 3, 2),
@@ -65,11 +65,11 @@ def test_workspace(backend, which):
         (1000, 64, 4096, 17, 17, 1, 2), (512, 8, 4096, 7, 7, 2, 1), (4, 768, 768, 17, 17, (1, 7), 1),
         (8, 3000, 512, 14, 14, 3, 1), (8, 2048, 512, 14, 14, 3, 1), (336, 32, 512, 10, 10, 3, 2),
         (8, 64, 16, 56, 56, 8, 4), (1, 1000, 16, 28, 28, 3, 1), (336, 2048, 64, 4, 4, 3, 1),
-        (32, 300, 384, 56, 56, 3, 1),
+        (32, 300, 384, 56, 56, 3, 1), (1, 4, 8, 4100, 4100, 5, 1, 1000), (2, 3, 8, 9000, 9000, (2, 9), 1, 1100),
     ):  # fmt: skip
         if W > 1000 and _backend.name == "numpy":
             continue  # its pieces are whole rows of outputs
-        window = _window.parse("test", (H, W), kernel, stride, 0, 1)
+        window = _window.parse("test", (H, W), kernel, stride, 0, *(dilation or [1]))
         for algorithm in ("auto", "columns", "implicit"):
             plan = _backend.kernels.conv2d_plan(
                 (N, C_in, H, W), (N, C_out, *window.output_size(H, W)), 4, window, 1, algorithm, which

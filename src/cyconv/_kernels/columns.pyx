@@ -3,6 +3,7 @@
 # the panels of gemm are copied from there. A tile is some rows of outputs of one image, or several images.
 
 cdef Py_ssize_t LONGEST_ROW = 512     # of outputs: a tile has one at least
+cdef Py_ssize_t FARTHEST = 1 << 14    # of pixels under one window
 cdef Py_ssize_t LINE_BYTES = 1 << 19  # of the lines of one product: with its panels they stay in the L2 cache
 
 
@@ -10,6 +11,8 @@ cdef bint lines_apply(const Conv* conv) noexcept nogil:
     """Whether columns are read from lines: where rows are not too long, and most pixels are under some tap."""
     cdef const Window* w = &conv.window
     cdef Py_ssize_t taps = w.kernel_h * w.kernel_w
+    if w.dilation_h * (w.kernel_h - 1) > FARTHEST or w.dilation_w * (w.kernel_w - 1) > FARTHEST:
+        return False
     return (CYCONV_PANELS and not conv.direct and w.stride_h * w.stride_w <= taps <= PANEL_DEPTH and conv.W_out <= LONGEST_ROW
             and max(w.stride_h, w.stride_w) <= 8 and conv.L <= INT_MAX)
 
@@ -29,9 +32,9 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     cut_strip(&strip, rows, 4 * lanes)
     tiling.channel = apart(strip.phase * strip.stride_h * strip.stride_w)
     channels = min(PANEL_DEPTH // taps, LINE_BYTES // (tiling.images * tiling.channel * <Py_ssize_t>itemsize))
-    if channels < min(conv.C, 16 // taps):  # products so short cost more than a matrix
+    if channels < max(1, min(conv.C, 16 // taps)):  # products so short cost more than a matrix
         return
-    channels = even_part(conv.C, max(1, channels))
+    channels = even_part(conv.C, channels)
     tiling.strip = strip
     tiling.positions, tiling.tiles = strip.rows * conv.W_out, strip.strips
     tiling.taps = channels * taps
