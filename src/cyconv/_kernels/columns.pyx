@@ -23,7 +23,8 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     cdef Py_ssize_t rows = conv.H_out, lanes = lanes_of(itemsize), channels
     cdef Strip strip
     if CYCONV_PANELS and conv.direct and tiling.images > 1:  # the images are lines of whole planes
-        use_planes(conv.K, tiling)
+        tiling.taps, tiling.columns = even_part(conv.K, PANEL_DEPTH), 0
+        tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
     if not lines_apply(conv):
         return
     strip = plane_strip(conv, False)
@@ -40,22 +41,6 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     tiling.taps = channels * taps
     tiling.columns = tiling.images * channels * tiling.channel
     tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
-
-
-cdef void use_planes(Py_ssize_t depth, Tiling* tiling) noexcept nogil:
-    """Planes of several images, read where they lie, as the right side of products over `depth` of them."""
-    tiling.taps = even_part(depth, PANEL_DEPTH)
-    tiling.columns = 0
-    tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
-
-
-cdef cyconv_columns plane_columns(Py_ssize_t positions, Py_ssize_t image, const Py_ssize_t* distance) noexcept nogil:
-    """Some positions of planes as columns; `image`: elements from an image to the next."""
-    cdef cyconv_columns columns
-    columns.distance = distance
-    columns.W = columns.L = columns.width = positions
-    columns.image, columns.exact = image, True
-    return columns
 
 
 cdef void lay_taps_of(const Conv* conv, const Tiling* tiling, Py_ssize_t* distance) noexcept nogil:
@@ -76,10 +61,11 @@ cdef const floating* lay_lines(const Conv* conv, const Tiling* tiling, const flo
     """The lines of the channels of taps k0..k0+k, and how their columns are read."""
     cdef Py_ssize_t plane = conv.H_in * conv.W_in, taps = conv.window.kernel_h * conv.window.kernel_w, n, c
     input += (n0 * conv.C_in + g * conv.C + k0 // taps) * plane
+    columns.distance, columns.exact = distance, conv.direct
     if conv.direct:
-        columns[0] = plane_columns(plane, conv.C_in * plane, distance)
+        columns.W = columns.L = columns.width = plane
+        columns.image = conv.C_in * plane
         return input
-    columns.distance, columns.exact = distance, False
     columns.W, columns.L = conv.W_out, conv.L
     columns.width, columns.image = tiling.strip.width, tiling.taps // taps * tiling.channel
     for n in range(images):

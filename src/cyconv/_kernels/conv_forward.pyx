@@ -2,8 +2,11 @@
 
 cdef Py_ssize_t TRANSPOSED_ROWS = 64  # of a weight that is stored transposed, that a task makes
 
-cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
-    """Tasks: image blocks x tiles x groups x blocks of output channels. Blocks of one tile share its columns."""
+cdef Tiling tile_forward(const Conv* conv, size_t itemsize, size_t weights) noexcept nogil:
+    """Tasks: image blocks x tiles x groups x blocks of output channels. Blocks of one tile share its columns.
+
+    `weights`: bytes of workspace for the weight, where it is transposed first.
+    """
     cdef Py_ssize_t wanted = tasks_wanted(conv)
     cdef Py_ssize_t even = ceil_div(conv.N * conv.L * conv.groups, wanted)
     cdef Tiling tiling = tile_positions(conv, itemsize, max(even, MIN_POSITIONS))
@@ -11,10 +14,13 @@ cdef Tiling tile_forward(const Conv* conv, size_t itemsize) noexcept nogil:
     divide_outputs(conv, wanted, &tiling)
     # less work does not pay for a region of two loops
     if CYCONV_PANELS and multiply_adds(conv) >= SHARED_WORK and tiling.blocks > 1 and tiling.images * tiling.positions <= SHARED_POSITIONS:
-        share_columns(conv, itemsize, &tiling)
-    if tiling.gathered:
-        tiling.buffer = tiling.block * tiling.images * tiling.positions
+        share_columns(conv, itemsize, weights, &tiling)
+    tiling.buffer = output_buffer(&tiling)
     return tiling
+
+
+cdef inline size_t output_buffer(const Tiling* tiling) noexcept nogil:
+    return tiling.block * tiling.images * tiling.positions if tiling.gathered else 0
 
 
 cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) noexcept nogil:
@@ -25,27 +31,34 @@ cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) no
         tiling.blocks = ceil_div(conv.M, tiling.block)
 
 
-cdef void share_columns(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
-    """Make the columns of a tile once for all its blocks, as panels: those of some products at a time."""
-    cdef Tiling wide = tiles_of(conv, itemsize, SHARED_POSITIONS)
-    cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products, P, most
+cdef void share_columns(const Conv* conv, size_t itemsize, size_t weights, Tiling* tiling) noexcept nogil:
+    """Make the columns of a tile once for all its blocks, as panels: those of some products at a time. Or leave the tiling as
+    it is, where those of one product are too many."""
+    cdef Tiling wide = tiles_of(conv, itemsize, SHARED_POSITIONS), s = tiling[0]
+    cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products, P, tiles, room
     use_lines(conv, itemsize, &wide)
     P = wide.images * wide.positions
     # outputs of a block fit TILE_BYTES
     divide_outputs(conv, max(TASKS, tiles_in(conv, &wide) * ceil_div(conv.M * P * itemsize, TILE_BYTES)), &wide)
     if tiles_in(conv, &wide) * wide.blocks >= min(TASKS, tasks):  # more blocks of fewer tiles cost little now
-        tiling[0] = wide
-    P = tiling.images * tiling.positions
-    products = ceil_div(conv.K, tiling.taps if tiling.table else PANEL_DEPTH)
-    if tiling.table == 0:
-        tiling.taps = ceil_div(conv.K, products)
-        if tiling.columns:
-            tiling.columns = tiling.taps * P
-    tiling.panels = round_up(panels_size(P, tiling.taps, itemsize), 16)  # whole lines
-    most = max(1, SHARED_BYTES // <Py_ssize_t>(tiles_in(conv, tiling) * tiling.panels * itemsize))
-    products = ceil_div(products, ceil_div(products, most))
-    tiling.depth = products * tiling.taps
-    tiling.shared = round_up(tiles_in(conv, tiling) * products * tiling.panels, 64)
+        s = wide
+    P, tiles = s.images * s.positions, tiles_in(conv, &s)
+    room = WORKSPACE_BYTES - weights - (s.columns + output_buffer(&s) + s.scratch) * itemsize
+    room = min(room, SHARED_BYTES)
+    if s.table == 0 or conv.direct:
+        s.taps = even_part(conv.K, PANEL_DEPTH)
+        if tiles * panels_size(P, s.taps, itemsize) * <Py_ssize_t>itemsize > room:
+            s.taps = even_part(conv.K, RUN_DEPTH)
+        if s.columns:
+            s.columns = s.taps * P
+    products = ceil_div(conv.K, s.taps)
+    s.panels = round_up(panels_size(P, s.taps, itemsize), 16)  # whole lines
+    if tiles * <Py_ssize_t>(s.panels * itemsize) > room:
+        return
+    products = even_part(products, room // <Py_ssize_t>(tiles * s.panels * itemsize))
+    s.depth = products * s.taps
+    s.shared = round_up(tiles * products * s.panels, 64)
+    tiling[0] = s
 
 
 def conv2d_forward(input, weight, bias, window, groups, algorithm, relu, output):
@@ -88,8 +101,9 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
 cdef int forward_columns(const Conv* conv, const floating* input, const floating* weight, bint transposed, const floating* bias,
                          bint relu, floating* output) noexcept nogil:
     """The same as products of columns. With `transposed` the weight of each group is stored (K, M), and (M, K) is made first."""
-    cdef Tiling tiling = tile_forward(conv, sizeof(floating))
-    cdef Py_ssize_t weights = round_up(conv.C_out * conv.K, 64) if transposed else 0, blocks = ceil_div(conv.M, TRANSPOSED_ROWS)
+    cdef Py_ssize_t weights = round_up(conv.C_out * conv.K, 64) if transposed else 0
+    cdef Tiling tiling = tile_forward(conv, sizeof(floating), weights * sizeof(floating))
+    cdef Py_ssize_t blocks = ceil_div(conv.M, TRANSPOSED_ROWS)
     cdef Py_ssize_t tasks = tiles_in(conv, &tiling) * tiling.blocks, panels = 0, k0 = 0, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = workspace_size(&tiling)

@@ -216,8 +216,9 @@ static const REAL *PANEL(element)(const REAL *a, ptrdiff_t lda, int transposed, 
    (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
 
    About GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
-   where they lie, for all panels. Meanwhile the next panels of B are fetched. C is written in order. Each of its elements is one sum over p in order, or with a few
-   last columns several, added in one order, in steps of PANEL_DEPTH: the same bits however rows are divided. */
+   where they lie, for all panels. Meanwhile the next panels of B are fetched. C is written in order. Each of its elements is
+   one sum over p in order, or with a few last columns several, added in one order, in steps of PANEL_DEPTH (RUN_DEPTH with
+   transposed_a): the same bits however rows are divided. */
 static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)

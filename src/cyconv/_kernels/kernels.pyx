@@ -26,7 +26,7 @@ from cyconv import _threads
 from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
+    CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, RUN_DEPTH, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
     close_dots, columns_gemm, copy_rows, cyconv_ahead, cyconv_columns, cyconv_filter, cyconv_kernel, cyconv_made, cyconv_tile, dots, filter_plane, gemm,
     gemm_scratch, interleave, interleave_row, lanes_of, lay_channels, lay_rows, line_dots, line_product,
     output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm, panels_size, tap_sums, taps,

@@ -8,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
+    const int PANEL_DEPTH, RUN_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     ctypedef struct cyconv_ahead:
         const char* at
         Py_ssize_t bytes, step, runs

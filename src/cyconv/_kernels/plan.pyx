@@ -39,17 +39,16 @@ cdef dict plan_of(gemm, products, tiles, tasks, threads, shared, workspace):
 
 cdef dict columns_plan(const Conv* conv, int step, size_t itemsize):
     cdef Conv swapped
+    cdef size_t weights = 0
     if step == BACKWARD_INPUT and transposed_first(conv, itemsize):
         swapped = swapped_sides(conv)
-        plan = columns_plan(&swapped, FORWARD, itemsize)
-        plan["shared"] += conv.C_out * conv.K * itemsize
-        return plan
-    cdef Tiling s = (tile_forward(conv, itemsize) if step == FORWARD else tile_backward_input(conv, itemsize)
+        conv, step, weights = &swapped, FORWARD, round_up(conv.C_out * conv.K, 64) * itemsize
+    cdef Tiling s = (tile_forward(conv, itemsize, weights) if step == FORWARD else tile_backward_input(conv, itemsize)
                      if step == BACKWARD_INPUT else tile_backward_weight(conv, itemsize))
     cdef Py_ssize_t tiles = s.image_blocks * s.tiles, positions = s.images * s.positions
     cdef Py_ssize_t parts = conv.groups * s.blocks, shared = 0, tasks
     if step == FORWARD:
-        gemm, tasks, shared = (s.block, positions, s.taps), tiles * parts, s.table + s.shared * itemsize
+        gemm, tasks, shared = (s.block, positions, s.taps), tiles * parts, weights + s.table + s.shared * itemsize
         parts *= ceil_div(conv.K, s.taps)
     elif step == BACKWARD_INPUT:
         gemm, tasks = (s.taps, positions, conv.M), s.image_blocks * parts * s.row_blocks
