@@ -50,16 +50,15 @@ static void PANEL(pack_columns_of)(const REAL *line, const cyconv_columns *b, pt
     PANEL(pack_positions)(&r, line, b, 0);
 }
 
-/* gemm of A (m, k) and the columns of n positions, k <= PANEL_DEPTH. What is `ahead` is fetched meanwhile. */
+/* gemm of A (m, k) and the columns of n positions, k <= PANEL_DEPTH. */
 static void PANEL(columns_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *line,
-                                const cyconv_columns *b, int accumulate, REAL *c, ptrdiff_t ldc, cyconv_ahead *ahead,
-                                REAL *scratch)
+                                const cyconv_columns *b, int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
 {
     const ptrdiff_t wide = PANEL(block_columns)(n);
     for (ptrdiff_t j = 0, columns; j < n; j += columns) {
         columns = n - j < wide ? n - j : wide;
         const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, columns, k, scratch + LEFT_SCRATCH + GROUP * 3 * LANES);
         PANEL(pack_positions)(&r, line, b, j);
-        PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c + j, ldc, ahead, scratch);
+        PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c + j, ldc, NULL, scratch);
     }
 }

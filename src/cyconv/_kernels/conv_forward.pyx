@@ -207,7 +207,7 @@ cdef void forward_task(const Conv* conv, const Tiling* tiling, Py_ssize_t task, 
             panels += tiling.panels
         elif tiling.table:
             b = lay_lines(conv, tiling, input, n0, images, g, k0, k, l0, distance, workspace, &columns)
-            columns_gemm(m, P, k, a, conv.K, b, &columns, accumulate, c, ldc, NULL, scratch)
+            columns_gemm(m, P, k, a, conv.K, b, &columns, accumulate, c, ldc, scratch)
         else:
             b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
             gemm(False, False, m, P, k, a, conv.K, b, ldb, accumulate, c, ldc, scratch)

@@ -47,9 +47,9 @@ cdef extern from "vectors.h":
     void cyconv_float_pack_columns_of(const float*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_pack_columns_of(const double*, const cyconv_columns*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
     void cyconv_float_columns_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*, const cyconv_columns*,
-                                   int, float*, Py_ssize_t, cyconv_ahead*, float*) noexcept nogil
+                                   int, float*, Py_ssize_t, float*) noexcept nogil
     void cyconv_double_columns_gemm(Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, Py_ssize_t, const double*,
-                                    const cyconv_columns*, int, double*, Py_ssize_t, cyconv_ahead*, double*) noexcept nogil
+                                    const cyconv_columns*, int, double*, Py_ssize_t, double*) noexcept nogil
     ctypedef struct cyconv_filter:
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
     void cyconv_float_lay_channels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
@@ -160,13 +160,13 @@ cdef inline void pack_columns_of(const floating* line, const cyconv_columns* b, 
 
 
 cdef inline void columns_gemm(Py_ssize_t m, Py_ssize_t n, Py_ssize_t k, const floating* a, Py_ssize_t lda, const floating* line,
-                              const cyconv_columns* b, bint accumulate, floating* c, Py_ssize_t ldc, cyconv_ahead* ahead,
+                              const cyconv_columns* b, bint accumulate, floating* c, Py_ssize_t ldc,
                               floating* scratch) noexcept nogil:
     # gemm of A (m, k) and the columns of n positions, k <= PANEL_DEPTH.
     if floating is float:
-        cyconv_float_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, ahead, scratch)
+        cyconv_float_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, scratch)
     else:
-        cyconv_double_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, ahead, scratch)
+        cyconv_double_columns_gemm(m, n, k, a, lda, line, b, accumulate, c, ldc, scratch)
 
 
 cdef inline Py_ssize_t panels_size(Py_ssize_t n, Py_ssize_t k, size_t itemsize) noexcept nogil:
