@@ -52,6 +52,7 @@ GEOMETRIES = {
     "1x1-dilation": Geometry((2, 2, 3, 4), 3, 1, 1, 0, (2, 3)),
     "1x1-groups": Geometry((2, 6, 3, 4), 4, 1, groups=2),
     "1x1-images": Geometry((9, 30, 3, 5), 21, 1, groups=3),  # planes of several images, weight^T first
+    "1x1-many-filters": Geometry((2, 40, 15, 13), 290, 1),  # few tiles: the gradient of the weight divides filters
     "tiny": Geometry((1, 1, 1, 1), 1, 1),
     "kernel-2x3": Geometry((2, 3, 6, 7), 4, (2, 3)),
     "kernel-3x2-stride-3x1": Geometry((2, 3, 8, 5), 4, (3, 2), (3, 1), (1, 0)),

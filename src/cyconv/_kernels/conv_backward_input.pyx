@@ -129,7 +129,7 @@ cdef void backward_input_task(const Conv* conv, const Tiling* tiling, Py_ssize_t
     while l0 < l_stop:
         positions = min(tiling.positions, l_stop - l0)
         P = images * positions
-        b = gathered_outputs(conv, tiling, grad_output, n0, images, g * conv.M, l0, positions,
+        b = gathered_outputs(conv, tiling, grad_output, n0, images, g * conv.M, conv.M, l0, positions,
                              workspace + tiling.columns, &ldb)
         k0 = c0 * kernel
         while k0 < c1 * kernel:

@@ -1,15 +1,18 @@
 # grad_weight = grad_output . im2col(input)^T, summed over the batch: the adjoint in its weight.
 
-cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nogil:
-    """Tasks: groups x blocks of taps x splits of the tiles.
+cdef Py_ssize_t LEAST_TASKS = 4     # for which filters are divided,
+cdef Py_ssize_t LEAST_FILTERS = 96  # into blocks of at least so many
 
-    Each task owns columns of grad_weight for its share of the batch. Splits have a partial sum each,
-    added in their order; they are needed only where taps are too few.
+cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Tasks: groups x blocks of filters x blocks of taps x splits of the tiles.
+
+    Each task owns a block of grad_weight for its share of the batch. Splits have a partial sum each, added in their order;
+    they are needed only where taps are too few. Where tiles are few too, filters are divided: each block makes the columns anew.
     """
     cdef Py_ssize_t wanted = tasks_wanted(conv)
     cdef Py_ssize_t budget = TILE_BYTES // itemsize
     cdef Tiling tiling = tile_positions(conv, itemsize, 1024)
-    cdef Py_ssize_t tasks, most
+    cdef Py_ssize_t tasks, most, room
     divide(conv.K, ceil_div(wanted, conv.groups), 128, &tiling.block, &tiling.blocks)
     most = max(1, budget // (tiling.images * tiling.positions))
     if tiling.block > most:
@@ -17,10 +20,16 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
     tasks = conv.groups * tiling.blocks
     tiling.splits = min(ceil_div(wanted, tasks), tiling.image_blocks * tiling.tiles)
     tiling.splits = min(tiling.splits, max(1, PARTIAL_BYTES // (conv.C_out * conv.K * <Py_ssize_t>itemsize)))
+    divide(conv.M, ceil_div(min(wanted, LEAST_TASKS), max(1, tasks * tiling.splits)), LEAST_FILTERS, &tiling.rows, &tiling.row_blocks)
+    if tiling.row_blocks > 1:
+        tiling.rows = round_up(tiling.rows, GROUP)
+        tiling.row_blocks = ceil_div(conv.M, tiling.rows)
     if tiling.columns:
         tiling.columns = tiling.block * tiling.images * tiling.positions
     if tiling.gathered:
-        tiling.buffer = conv.M * tiling.images * tiling.positions
+        tiling.buffer = tiling.rows * tiling.images * tiling.positions
+    room = WORKSPACE_BYTES // itemsize - workspace_size(&tiling)  # for partial sums
+    tiling.splits = min(tiling.splits, 1 + max(0, room) // max(1, conv.C_out * conv.K))
     return tiling
 
 
@@ -57,7 +66,7 @@ cdef int backward_weight(const Conv* conv, int algorithm, const floating* grad_o
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_weight(conv, sizeof(floating))
-    cdef Py_ssize_t tasks = conv.groups * tiling.blocks * tiling.splits, t
+    cdef Py_ssize_t tasks = conv.groups * tiling.row_blocks * tiling.blocks * tiling.splits, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = workspace_size(&tiling)
     cdef size_t partial = (tiling.splits - 1) * weights  # the first split sums in grad_weight itself
@@ -89,7 +98,8 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t s = digit(&task, tiling.splits)
     cdef Py_ssize_t k0 = digit(&task, tiling.blocks) * tiling.block
-    cdef Py_ssize_t g = task
+    cdef Py_ssize_t m0 = digit(&task, tiling.row_blocks) * tiling.rows
+    cdef Py_ssize_t m = min(tiling.rows, conv.M - m0), channel = task * conv.M + m0, g = task
     cdef Py_ssize_t k = min(tiling.block, conv.K - k0)
     cdef Py_ssize_t tiles = tiling.image_blocks * tiling.tiles
     cdef Py_ssize_t first = s * tiles // tiling.splits, past = (s + 1) * tiles // tiling.splits
@@ -97,17 +107,17 @@ cdef void backward_weight_task(const Conv* conv, const Tiling* tiling, Py_ssize_
     cdef const floating* a
     cdef const floating* b
     cdef floating* total = grad_weight if s == 0 else partial + (s - 1) * conv.C_out * conv.K
-    total += g * conv.M * conv.K + k0
+    total += channel * conv.K + k0
     for tile in range(first, past):
         n0 = tile // tiling.tiles * tiling.images
         l0 = tile % tiling.tiles * tiling.positions
         images = min(tiling.images, conv.N - n0)
         positions = min(tiling.positions, conv.L - l0)
-        a = gathered_outputs(conv, tiling, grad_output, n0, images, g * conv.M, l0, positions,
+        a = gathered_outputs(conv, tiling, grad_output, n0, images, channel, m, l0, positions,
                              workspace + tiling.columns, &lda)
         b = columns_of(conv, tiling, input, n0, images, g, k0, k, l0, positions, workspace, &ldb)
         P = images * positions
-        # (M, k) += (M, P) . (k, P)^T
-        gemm(False, True, conv.M, k, P, a, lda, b, ldb, tile > first, total, conv.K,
+        # (m, k) += (m, P) . (k, P)^T
+        gemm(False, True, m, k, P, a, lda, b, ldb, tile > first, total, conv.K,
              workspace + tiling.columns + tiling.buffer)
     restore_denormals(control)

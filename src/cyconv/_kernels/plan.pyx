@@ -55,7 +55,8 @@ cdef dict columns_plan(const Conv* conv, int step, size_t itemsize):
         # blocks of rows compute the outputs at their seams twice: a few products more
         parts *= ceil_div(s.block * conv.window.kernel_h * conv.window.kernel_w, s.taps)
     else:
-        gemm, tasks = (conv.M, s.block, positions), parts * s.splits
+        parts *= s.row_blocks
+        gemm, tasks = (s.rows, s.block, positions), parts * s.splits
         shared = (max(1, s.splits) - 1) * conv.C_out * conv.K * itemsize
     return plan_of(gemm, tiles * parts, tiles, tasks, team_of(conv.threads, multiply_adds(conv), tasks), shared,
                    workspace_size(&s) * itemsize)

@@ -30,7 +30,7 @@ cdef struct Tiling:
     Py_ssize_t tiles               # per image block
     Py_ssize_t image_blocks
     Py_ssize_t block, blocks       # channels or taps of one task, and how many tasks that makes
-    Py_ssize_t rows, row_blocks    # input rows of one task (gradient of the input)
+    Py_ssize_t rows, row_blocks    # input rows of one task (gradient of the input), or output channels (of the weight)
     Py_ssize_t splits              # partial sums (gradient of the weight)
     bint gathered                  # output planes are copied to and from a buffer of the tile
     size_t panels                  # elements of one product's columns as panels, where blocks share them; or 0
@@ -126,15 +126,16 @@ cdef const floating* columns_of(const Conv* conv, const Tiling* tiling, const fl
 
 
 cdef const floating* gathered_outputs(const Conv* conv, const Tiling* tiling, const floating* grad_output,
-                                      Py_ssize_t n0, Py_ssize_t images, Py_ssize_t channel, Py_ssize_t l0,
-                                      Py_ssize_t positions, floating* buffer, Py_ssize_t* row_length) noexcept nogil:
-    """The group's channels of grad_output at the tile's positions, (M, images*positions): a copy, or in place."""
+                                      Py_ssize_t n0, Py_ssize_t images, Py_ssize_t channel, Py_ssize_t m,
+                                      Py_ssize_t l0, Py_ssize_t positions, floating* buffer,
+                                      Py_ssize_t* row_length) noexcept nogil:
+    """`m` channels of grad_output at the tile's positions, (m, images*positions): a copy, or in place."""
     cdef Py_ssize_t n, o
     if not tiling.gathered:
         row_length[0] = conv.L
         return grad_output + (n0 * conv.C_out + channel) * conv.L + l0
     row_length[0] = images * positions
-    for o in range(conv.M):
+    for o in range(m):
         for n in range(images):
             memcpy(buffer + (o * images + n) * positions,
                    grad_output + ((n0 + n) * conv.C_out + channel + o) * conv.L + l0,
