@@ -31,11 +31,10 @@ static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdi
 }
 
 /* packed[p][j] = B[p][j] of `columns` columns, at most `width` (zeros up to that), or of B stored transposed; rows of
-   packed are `width` apart, a whole number of vectors. */
+   packed are `width` apart. */
 static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, ptrdiff_t columns, ptrdiff_t k, ptrdiff_t width,
                                 REAL *packed)
 {
-    const ptrdiff_t whole = columns / LANES * LANES;
     if (!transposed) {
         for (ptrdiff_t p = 0; p < k; p++, b += ldb, packed += width) {
             memcpy(packed, b, columns * sizeof(REAL));
@@ -46,17 +45,18 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
     ptrdiff_t p = 0;
     for (; p < k && k >= LANES; p += LANES) {
         if (k - p < LANES) p = k - LANES; /* the last ones again */
-        for (ptrdiff_t j = 0; j < whole; j += LANES) {
+        for (ptrdiff_t j = 0; j < width; j += LANES) {
             PANEL(vector) v[LANES];
-            PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
-            for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(packed + (p + l) * width + j) = v[l];
+            if (columns - j >= LANES) PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
+            else PANEL(load_few_transposed)(b + j * ldb + p, ldb, v, columns - j);
+            if (width - j >= LANES)
+                for (int l = 0; l < LANES; l++) *(PANEL(memory) *)(packed + (p + l) * width + j) = v[l];
+            else
+                for (int l = 0; l < LANES; l++) memcpy(packed + (p + l) * width + j, &v[l], (width - j) * sizeof(REAL));
         }
     }
     for (; p < k; p++)
-        for (ptrdiff_t j = 0; j < whole; j++) packed[p * width + j] = b[j * ldb + p];
-    if (whole < width)
-        for (p = 0; p < k; p++)
-            for (ptrdiff_t j = whole; j < width; j++) packed[p * width + j] = j < columns ? b[j * ldb + p] : 0;
+        for (ptrdiff_t j = 0; j < width; j++) packed[p * width + j] = j < columns ? b[j * ldb + p] : 0;
 }
 
 typedef struct { /* B (k, whole + last + single), as it is read */

@@ -163,6 +163,17 @@ CYCONV_INLINE void PANEL(load_transposed)(const REAL *in, ptrdiff_t stride,
     for (int half = 1; half < count; half *= 2) PANEL(shuffle)(v, count);
 }
 
+/* The same of `rows` rows, at most LANES, and zeros below them. */
+static void PANEL(load_few_transposed)(const REAL *in, ptrdiff_t stride, PANEL(vector) *v, ptrdiff_t rows)
+{
+    for (int i = 0; i < LANES; i++) {
+        v[i] = (PANEL(vector)){0};
+        if (i < rows) v[i] = *(const PANEL(memory) *)(in + i * stride);
+    }
+#pragma GCC unroll 4
+    for (int half = 1; half < LANES; half *= 2) PANEL(shuffle)(v, LANES);
+}
+
 /* packed[p][i] = A[i][p] of `rows` rows (zeros below). */
 static void PANEL(pack_rows)(const REAL *a, ptrdiff_t lda, int rows, ptrdiff_t k, REAL *packed)
 {

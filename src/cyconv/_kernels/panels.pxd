@@ -141,13 +141,13 @@ cdef inline void pack_panels(const floating* b, Py_ssize_t ldb, Py_ssize_t n, Py
         cyconv_double_pack_panels(b, ldb, n, k, panels)
 
 
-cdef inline void transpose(const floating* a, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t length,
+cdef inline void transpose(const floating* a, Py_ssize_t lda, Py_ssize_t rows, Py_ssize_t columns,
                            floating* out) noexcept nogil:
-    # out (columns, length) = A^T of A (rows, columns), and zeros up to length, whole vectors.
+    # out (columns, rows) = A^T of A (rows, columns).
     if floating is float:
-        cyconv_float_pack_columns(a, lda, True, rows, columns, length, out)
+        cyconv_float_pack_columns(a, lda, True, rows, columns, rows, out)
     else:
-        cyconv_double_pack_columns(a, lda, True, rows, columns, length, out)
+        cyconv_double_pack_columns(a, lda, True, rows, columns, rows, out)
 
 
 cdef inline void pack_columns_of(const floating* line, const cyconv_columns* b, Py_ssize_t n, Py_ssize_t k,
