@@ -22,6 +22,7 @@ WINOGRAD = {
     "wide": Geometry((1, 4, 5, 2300), 8, 3, 1, 1),
     "asymmetric": Geometry((3, 20, 17, 14), 33, 3, 1, ((2, 0), (1, 2))),
     "groups": Geometry((2, 24, 13, 20), 36, 3, 1, 1, 1, 3),
+    "groups-in-batches": Geometry((2, 300, 24, 21), 240, 3, 1, 1, 1, 3),  # weights of two groups, then of one
     "several-blocks": Geometry((3, 70, 60, 52), 12, 3, 1, 1),
     "images-share-blocks": Geometry((30, 16, 7, 7), 40, 3, 1, 1),
     "blocks-of-channels-and-filters": Geometry((1, 270, 9, 13), 150, 3, 1, 1),
@@ -132,7 +133,8 @@ def test_winograd(geometry, dtype):
     {
         name: WINOGRAD[name]
         for name in ("asymmetric", "several-blocks", "parts-of-filters", "blocks-by-filters", "groups",
-                     "five-asymmetric", "strides", "stride-blocks", "stride-parts", "strides-vectors", "dilations",
+                     "groups-in-batches", "five-asymmetric",
+                     "strides", "stride-blocks", "stride-parts", "strides-vectors", "dilations",
                      "row-7", "row-blocks", "column-10")
     },
 )

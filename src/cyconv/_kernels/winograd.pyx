@@ -42,14 +42,23 @@ cdef int winograd(const Conv* conv, bint backward, const floating* images, const
 
 cdef bint winograd_by_tiles(const Winograd* s, int threads, const floating* images, const floating* weight,
                             const floating* bias, bint relu, floating* outputs, char* workspace) noexcept nogil:
-    """The weights, a task for each panel of filters; then a task for each block of tiles and part of the filters."""
-    cdef Py_ssize_t blocks = <Py_ssize_t>tile_blocks(s), t, bad = 0
+    """For some groups the weights, a task for each panel of filters; then a task for each block of tiles and part of the
+    filters."""
+    cdef Py_ssize_t blocks = <Py_ssize_t>tile_blocks(s), g = 0, groups, t, bad = 0
     cdef char* own = workspace + s.shared
-    for t in prange(s.groups * s.phases_out * s.panels, num_threads=threads, schedule="dynamic"):
-        winograd_panel(s, t, weight, <floating*>workspace, <floating*>(own + threadid() * s.own))
-    for t in prange(s.groups * blocks * s.parts, num_threads=threads, schedule="dynamic"):
-        bad += winograd_tiles(s, t, blocks, images, <const floating*>workspace, bias, relu, outputs,
-                              own + threadid() * s.own)
+    while g < s.groups and bad == 0:
+        groups = min(s.batch, s.groups - g)
+        for t in prange(groups * s.phases_out * s.panels, num_threads=threads, schedule="dynamic"):
+            winograd_panel(s, t, weight, <floating*>workspace, <floating*>(own + threadid() * s.own))
+        for t in prange(groups * blocks * s.parts, num_threads=threads, schedule="dynamic"):
+            bad += winograd_tiles(s, t, blocks, images, <const floating*>workspace, bias, relu, outputs,
+                                  own + threadid() * s.own)
+        images += groups * s.image_group
+        weight += groups * s.weight_group
+        outputs += groups * s.M * s.made.H * s.made.W
+        if bias != NULL:
+            bias += groups * s.M
+        g += groups
     return bad == 0
 
 

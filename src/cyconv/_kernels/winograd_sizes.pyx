@@ -41,7 +41,7 @@ cdef struct Winograd:
     Py_ssize_t length                    # elements of a tile's values of one kind: its channels
     Py_ssize_t width, panels             # filters of one panel, in whole vectors; how many panels
     Py_ssize_t span                      # tiles of one product
-    Py_ssize_t groups                    # of the convolution
+    Py_ssize_t groups, batch             # of the convolution; and those whose weights are transformed together
     Py_ssize_t image_group, weight_group # elements from one's first to the next's
     bint by_tiles                        # a task is a block of tiles; or a panel of filters
     Py_ssize_t parts                     # of the panels, each a task, for a block of tiles
@@ -198,9 +198,10 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.tile_columns = ceil_div(s.W_out, s.m_w)
     s.length = value_length(s.C, lanes, itemsize)
     s.width = even_panel(s.M, 3 * lanes, lanes)
-    table = round_up(s.groups * s.phases_out * ceil_div(s.M, s.width) * s.planes * apart(s.C * s.width), 64)
-    s.by_tiles = (table * itemsize <= TABLE_BYTES
-                  and (s.M <= 2 * s.width or s.groups * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
+    table = s.phases_out * ceil_div(s.M, s.width) * s.planes * apart(s.C * s.width) * itemsize  # of one group
+    s.batch = even_part(s.groups, max(1, TABLE_BYTES // table))
+    s.by_tiles = (table <= TABLE_BYTES
+                  and (s.M <= 2 * s.width or s.batch * s.N * s.tile_rows * s.tile_columns >= LEAST_TILES))
     if s.by_tiles:
         most = OWN_BYTES // (s.planes * s.C * itemsize)
     else:
@@ -209,16 +210,16 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
         s.width = lanes * balanced_vectors(ceil_div(s.M, lanes), most // (s.planes * s.C * lanes * itemsize))
         most = min(PIXEL_BYTES // (s.planes * s.length * itemsize), MOST_TILES)
     s.panels = ceil_div(s.M, s.width)
-    block_of_tiles(&s, most, ceil_div(WINOGRAD_TASKS, s.groups) if s.by_tiles else 0)
+    block_of_tiles(&s, most, ceil_div(WINOGRAD_TASKS, s.batch) if s.by_tiles else 0)
     s.span = max(1, SPAN // s.columns) * s.columns if s.columns <= SPAN else SPAN
     s.span = min(s.span, s.rows * s.columns)
-    s.parts = min(s.panels, max(1, WINOGRAD_TASKS // max(1, s.groups * <Py_ssize_t>tile_blocks(&s))))
+    s.parts = min(s.panels, max(1, WINOGRAD_TASKS // max(1, s.batch * <Py_ssize_t>tile_blocks(&s))))
     s.pixels = s.planes * apart(round_up(s.rows * s.columns, ROWS) * s.length) + ROWS * s.length
     s.weights = s.planes * apart(s.C * s.width)
     s.scratch = round_up(max(strips_size(&s, lanes), s.planes * apart(s.span * s.width),
                              taps * s.width * WINOGRAD_CHANNELS), 64)
     if s.by_tiles:
-        s.shared, s.own = table * itemsize, table_bytes(&s) + (s.pixels + s.scratch) * itemsize
+        s.shared, s.own = s.batch * table, table_bytes(&s) + (s.pixels + s.scratch) * itemsize
     else:
         s.shared, s.own = table_bytes(&s) + s.pixels * itemsize, (s.weights + s.scratch) * itemsize
     s.shared, s.own = round_up(s.shared, 64), round_up(s.own, 64)
