@@ -30,7 +30,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     cdef bint planes = asked == AUTO and depthwise_applies(conv)
     cdef double least, cycles
     cdef int best
-    if planes and (conv.M < ROWS or not lines):  # more filters share a load
+    if planes and conv.M == 1:
         return DEPTHWISE
     if asked == WINOGRAD and tiles:
         return WINOGRAD
@@ -46,7 +46,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         if cycles < least and winograd_fits(conv, which, itemsize):
             least, best = cycles, WINOGRAD
     if planes and depthwise_cycles(conv, which, itemsize) < least:
-        best = DEPTHWISE
+        return DEPTHWISE
     return best
 
 
@@ -62,6 +62,7 @@ cdef double FACTOR = 0.5     # to pack one weight
 cdef double DOT = 1.3        # a product of two lines
 cdef double CLOSE = 6        # to add up a vector of sums
 cdef double OUTPUT = 4       # to store one vector of outputs
+cdef double LINE_OUTPUT = 6  # the same from a line to its row
 cdef double APART = 60       # the same, element by element
 cdef double PIXELS = 600     # to lay and transform a tile of a vector of channels, or of gradients
 cdef double OUTPUTS = 250    # to transform and store a tile of a vector of filters
@@ -69,9 +70,10 @@ cdef double WEIGHTS = 350    # to transform the 3x3 weights of a vector of filte
 cdef double SUMS = 600       # to keep and transform the 36 sums of one filter and a vector of channels
 cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
-cdef double FAR = 1.5        # the same where their values come from the L3 cache
+cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
+cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache
 cdef double LONE = 1.3       # a product of one vector of filters
-cdef double ALONE = 1.7      # a product of depthwise convolution, where other filters would share its load
+cdef double[3] ALONE = [1.8, 2, 2.8]  # a product of depthwise convolution, whose loads no other filter shares, of each pass
 
 
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -79,7 +81,8 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double positions = <double>conv.N * conv.groups * conv.L
     if which == BACKWARD_WEIGHT:
-        return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes) + conv.K * COLUMN)
+        return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes)
+                            + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
     cdef double products = <double>round_up(conv.M, ROWS) / lanes
     if which == BACKWARD_INPUT:
         return positions * conv.K * (products + ADD)
@@ -98,7 +101,7 @@ cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef double M = s.blocks * round_up(s.filters, ROWS), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
     return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
                      + s.blocks * phases * s.C * s.channel * line_element(strip)
-                     + vectors * phases * M * (OUTPUT if strip.phases_w == 1 else APART))
+                     + vectors * phases * M * (LINE_OUTPUT if strip.phases_w == 1 else APART))
 
 
 cdef inline double line_element(const Strip* s) noexcept nogil:
@@ -115,12 +118,11 @@ cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
 
 
 cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:
-    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows; many filters
-    of one channel could share their loads."""
+    """Products of vectors along each strip, also of the positions between rows, and the laying of its rows."""
     cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef double sums = <double>s.rows * s.width * conv.K / lanes_of(itemsize)
     sums += s.phase * s.stride_h * s.stride_w * LINE
-    return <double>conv.N * conv.C_out * s.strips * sums * (1 if conv.M < ROWS else ALONE)
+    return <double>conv.N * conv.C_out * s.strips * sums * ALONE[step]
 
 
 cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -144,7 +146,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
         parts = blocks * parts_of(&s, s.rows * s.columns)
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
-    return strided(conv, s.by_tiles) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
+    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
                           + tiles * part * (C * PIXELS + M * s.phases_out * (1 if s.made.stride_w == 1 else 2) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
@@ -159,17 +161,17 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
     pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * s.tiles.dilation_w, lanes)
     gradients *= laying(conv.M, s.tiles.dilation_w, lanes)
-    return strided(conv, s.parts > 0) * conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
+    return strided(conv, STRIDED_SUMS) * conv.groups * (tiles * s.tiles.planes * M * C + tiles * part * (pixels + gradients) * PIXELS
                           + M * C * part * (SUMS + blocks * SUM_BLOCK))
 
 
-cdef inline double strided(const Conv* conv, bint near) noexcept nogil:
-    return 1 if max(conv.window.stride_h, conv.window.stride_w) == 1 else STRIDED if near else FAR
+cdef inline double strided(const Conv* conv, double longer) noexcept nogil:
+    return 1 if max(conv.window.stride_h, conv.window.stride_w) == 1 else longer
 
 
 cdef inline double laying(Py_ssize_t channels, Py_ssize_t step, Py_ssize_t lanes) noexcept nogil:
     # How much longer a tile takes whose pixels are `step` apart, or whose channels are no vector.
-    return 2 if step > 1 else 4 if channels < lanes else 1
+    return 4 if step > 2 else 2 if step > 1 else 4 if channels < lanes else 1
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:
