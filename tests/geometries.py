@@ -68,6 +68,10 @@ GEOMETRIES = {
     "depthwise-stride-2x3": Geometry((2, 3, 11, 14), 3, (2, 4), (2, 3), (1, 2), 1, 3),
     "depthwise-dilation-2x3": Geometry((1, 3, 13, 12), 6, (3, 2), (1, 4), ((5, 0), (0, 6)), (2, 3), 3),
     "depthwise-stride-9x10": Geometry((1, 2, 20, 21), 2, (3, 2), (9, 10), 0, 1, 2),
+    "small-planes": Geometry((2, 37, 7, 6), 37, 3, 1, 1, 1, 37),  # depthwise, lanes are channels
+    "small-planes-stride": Geometry((3, 21, 9, 8), 21, (5, 3), (2, 1), (2, 0), 1, 21),
+    "small-planes-dilation": Geometry((1, 18, 9, 10), 18, (3, 2), (1, 2), ((2, 3), (4, 0)), (2, 3), 18),
+    "small-planes-stride-past-kernel": Geometry((2, 16, 13, 14), 16, (2, 1), (3, 2), ((1, 2), (0, 3)), 1, 16),
     "one-channel": Geometry((2, 1, 9, 45), 5, (3, 2), (1, 2), (1, 0)),
     "whole-image": Geometry((3, 2, 4, 6), 5, (4, 6)),
     "kernel-past-image": Geometry((2, 2, 2, 3), 3, (4, 5), 1, (1, 1)),

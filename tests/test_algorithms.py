@@ -254,9 +254,10 @@ def test_unread_pixels(backend, value, kernel, stride):
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
 @pytest.mark.parametrize("stride", [1, 2])
-def test_depthwise_not_finite(backend, value, k, stride):
+@pytest.mark.parametrize(("channels", "filters"), [(3, 6), (19, 19)])
+def test_depthwise_not_finite(backend, value, k, stride, channels, filters):
     """Zeros around rows meet a value that is not finite: only where the direct sum has such a term."""
-    geometry = Geometry((2, 3, 9, 7), 6, (3, 2), stride, ((1, 1), (1, 0)), 1, 3)
+    geometry = Geometry((2, channels, 9, 7), filters, (3, 2), stride, ((1, 1), (1, 0)), 1, channels)
     for place in (0, 1, 6, -1):
         arrays = geometry.arrays(np.float32, real)
         arrays[k].flat[place] = value

@@ -21,6 +21,7 @@ GEOMETRIES = {
     "strided-dilated": Geometry((3, 8, 50, 41), 24, (2, 3), (2, 1), 1, (1, 2)),
     "groups": Geometry((4, 12, 21, 20), 48, (2, 3), 1, 1, 1, 3),
     "depthwise": Geometry((4, 40, 31, 30), 40, (3, 5), 1, (1, 2), 1, 40),
+    "small-planes": Geometry((9, 150, 8, 7), 150, (3, 5), 1, (1, 2), 1, 150),
     "1x1": Geometry((2, 64, 21, 20), 70, 1),
 }
 

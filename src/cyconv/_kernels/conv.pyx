@@ -62,11 +62,3 @@ cdef inline Py_ssize_t digit(Py_ssize_t* task, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t part = task[0] % count
     task[0] //= count
     return part
-
-
-cdef bint all_finite(const floating* values, Py_ssize_t count) noexcept nogil:
-    cdef floating check = 0
-    cdef Py_ssize_t i
-    for i in range(count):
-        check += 0 * values[i]  # 0 * NaN and 0 * infinity are NaN
-    return check == 0

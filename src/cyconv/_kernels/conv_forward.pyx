@@ -141,7 +141,7 @@ cdef int forward_columns(const Conv* conv, const floating* input, const floating
 cdef void transpose_rows(const Conv* conv, Py_ssize_t task, const floating* weight, floating* transposed) noexcept nogil:
     """Some rows of the weight (M, K) of one group, from (K, M)."""
     cdef Py_ssize_t m0 = digit(&task, ceil_div(conv.M, TRANSPOSED_ROWS)) * TRANSPOSED_ROWS
-    transpose(weight + task * conv.M * conv.K + m0, conv.M, conv.K, min(TRANSPOSED_ROWS, conv.M - m0),
+    transpose(weight + task * conv.M * conv.K + m0, conv.M, conv.K, min(TRANSPOSED_ROWS, conv.M - m0), conv.K,
               transposed + (task * conv.M + m0) * conv.K)
 
 

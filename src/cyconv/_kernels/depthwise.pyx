@@ -65,6 +65,8 @@ cdef int depthwise(const Conv* conv, bint backward, const floating* images, cons
     """
     if backward and not all_finite(weight, conv.C_out * conv.K):
         return 0
+    if small_planes(conv, BACKWARD_INPUT if backward else FORWARD, sizeof(floating)):
+        return depthwise_small(conv, backward, images, weight, bias, relu, outputs)
     cdef Strip s = strip_sizes(conv, BACKWARD_INPUT if backward else FORWARD, sizeof(floating))
     cdef Py_ssize_t tasks = conv.N * (conv.C_in if backward else conv.C_out) * s.strips
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks), t
@@ -176,6 +178,8 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
                                    floating* grad_weight) noexcept nogil:
     """Each task owns one filter, for the whole batch. Returns 1; NO_MEMORY; or 0 where a value is not finite, and
     the direct sum must decide which are."""
+    if small_planes(conv, BACKWARD_WEIGHT, sizeof(floating)):
+        return small_backward_weight(conv, grad_output, input, grad_weight)
     cdef Strip s = strip_sizes(conv, BACKWARD_WEIGHT, sizeof(floating))
     cdef Py_ssize_t bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out), t

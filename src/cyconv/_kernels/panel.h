@@ -198,3 +198,21 @@ CYCONV_INLINE PANEL(vector) PANEL(rectified)(PANEL(vector) v)
     return v <= 0 ? 0 : v;
 #endif
 }
+
+CYCONV_INLINE int PANEL(all_zero)(PANEL(vector) check)
+{
+    REAL rest = 0;
+    for (int l = 0; l < LANES; l++) rest += ((REAL *)&check)[l];
+    return rest == 0;
+}
+
+/* Whether all are finite: 0 * NaN and 0 * infinity are NaN. */
+static int PANEL(all_finite)(const REAL *values, ptrdiff_t count)
+{
+    PANEL(vector) check[4] = {0};
+    ptrdiff_t i = 0;
+    for (; i + 4 * LANES <= count; i += 4 * LANES)
+        for (int v = 0; v < 4; v++) check[v] += 0 * *(const PANEL(memory) *)(values + i + v * LANES);
+    for (; i < count; i++) check[0] += 0 * values[i];
+    return PANEL(all_zero)(check[0] + check[1] + check[2] + check[3]);
+}

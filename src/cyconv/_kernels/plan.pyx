@@ -105,6 +105,8 @@ cdef dict winograd_weight_plan(const Conv* conv, size_t itemsize):
 
 
 cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
+    if small_planes(conv, step, itemsize):
+        return small_plan(conv, step, itemsize)
     cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef Py_ssize_t planes = conv.N * (conv.C_in if step == BACKWARD_INPUT else conv.C_out)
     cdef Py_ssize_t tasks = conv.C_out if step == BACKWARD_WEIGHT else planes * s.strips
@@ -113,6 +115,12 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
         sums = round_up(conv.K * lanes_of(itemsize) * itemsize, 64)
     return plan_of(None, 0, planes * s.strips, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table,
                    s.size + sums)
+
+
+cdef dict small_plan(const Conv* conv, int step, size_t itemsize):
+    cdef Small s = small_sizes(conv, step, itemsize)
+    cdef Py_ssize_t tasks = s.blocks if step == BACKWARD_WEIGHT else conv.N * s.blocks
+    return plan_of(None, 0, conv.N * s.blocks, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table, s.own)
 
 
 def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):

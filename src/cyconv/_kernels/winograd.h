@@ -226,13 +226,6 @@ CYCONV_INLINE void PANEL(finish_outputs)(PANEL(vector) *y, const int m, PANEL(ve
     }
 }
 
-CYCONV_INLINE int PANEL(all_zero)(PANEL(vector) check)
-{
-    REAL rest = 0;
-    for (int l = 0; l < LANES; l++) rest += ((REAL *)&check)[l];
-    return rest == 0;
-}
-
 /* A^T v A + bias of tiles side by side: pixel x of row i to stage[i][x]. */
 CYCONV_INLINE void PANEL(inverse_tiles)(const REAL *values, ptrdiff_t plane, ptrdiff_t row, ptrdiff_t count, const int m,
                                         PANEL(vector) bias, int relu, PANEL(vector) (*stage)[6 * STAGE_TILES],
