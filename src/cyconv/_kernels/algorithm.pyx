@@ -77,16 +77,20 @@ cdef double[3] ALONE = [1.8, 2, 2.8]  # a product of depthwise convolution, whos
 
 
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Products of vectors, of positions or (wrt the weight) of taps, and the making of the columns."""
+    """Products of vectors, of positions or (wrt the weight) of taps, the making of the columns, the storing of outputs."""
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double positions = <double>conv.N * conv.groups * conv.L
+    cdef double taps = conv.K, filters = conv.M
+    cdef bint copied = conv.direct or lines_apply(conv)  # whole vectors of columns, or read in place
     if which == BACKWARD_WEIGHT:
         return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes)
                             + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
-    cdef double products = <double>round_up(conv.M, ROWS) / lanes
-    if which == BACKWARD_INPUT:
-        return positions * conv.K * (products + ADD)
-    return positions * (conv.K * (products + (PANEL / lanes if lines_apply(conv) else COLUMN)) + products * OUTPUT)
+    if which == BACKWARD_INPUT and conv.direct:  # forward with weight^T
+        taps, filters = filters, taps
+    cdef double products = ceil(filters / ROWS) * ROWS / lanes
+    if which == BACKWARD_INPUT and not conv.direct:
+        return positions * taps * (products + ADD)
+    return positions * (taps * (products + (PANEL / lanes if copied else COLUMN)) + products * OUTPUT)
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:

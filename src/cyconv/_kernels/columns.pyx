@@ -8,13 +8,16 @@ cdef Py_ssize_t LINE_BYTES = 1 << 19  # of the lines of one product: with its pa
 
 
 cdef bint lines_apply(const Conv* conv) noexcept nogil:
-    """Whether columns are read from lines: where rows are not too long, and most pixels are under some tap."""
+    """Whether columns are read from lines: where rows are not too long, and lines not twice as long as the columns of a tile."""
     cdef const Window* w = &conv.window
-    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w
-    if w.dilation_h * (w.kernel_h - 1) > FARTHEST or w.dilation_w * (w.kernel_w - 1) > FARTHEST:
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, rows, height, width
+    cdef Py_ssize_t reach_h = w.dilation_h * (w.kernel_h - 1), reach_w = w.dilation_w * (w.kernel_w - 1)
+    if (not CYCONV_PANELS or conv.direct or taps > PANEL_DEPTH or w.stride_h * w.stride_w > taps or conv.W_out > LONGEST_ROW
+            or max(w.stride_h, w.stride_w) > 8 or max(reach_h, reach_w) > FARTHEST or conv.L > INT_MAX):
         return False
-    return (CYCONV_PANELS and not conv.direct and w.stride_h * w.stride_w <= taps <= PANEL_DEPTH and conv.W_out <= LONGEST_ROW
-            and max(w.stride_h, w.stride_w) <= 8 and conv.L <= INT_MAX)
+    rows = max(1, min(conv.H_out, SHARED_POSITIONS // conv.W_out))
+    height, width = (rows - 1) * w.stride_h + reach_h + 1, (conv.W_out - 1) * w.stride_w + reach_w + 1
+    return height * width <= 2 * taps * rows * conv.W_out
 
 
 cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
