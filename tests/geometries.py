@@ -77,7 +77,7 @@ GEOMETRIES = {
     "kernel-past-image": Geometry((2, 2, 2, 3), 3, (4, 5), 1, (1, 1)),
     "windows-in-padding": Geometry((1, 2, 2, 2), 2, (2, 2), 1, 4),
     "long-rows": Geometry((1, 3, 5, 1063), 5, (2, 3), (1, 2), (1, 0)),  # too long for lines of whole rows
-    "many-taps": Geometry((1, 2, 19, 21), 3, (15, 18), (2, 1), (1, 2)),  # of one channel, more than one product takes
+    "many-taps": Geometry((1, 2, 29, 27), 3, (25, 22), (2, 1), (1, 2)),  # of one channel, more than one product takes
     "many-channels": Geometry((1, 70, 13, 15), 37, (2, 3), (1, 2), (1, 0)),  # several products, several tiles
     "one-row": Geometry((2, 2, 1, 9), 3, (1, 4), (1, 2), (0, 2)),
     "one-column": Geometry((2, 2, 9, 1), 3, (4, 1), (2, 1), (2, 0)),

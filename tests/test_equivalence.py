@@ -28,9 +28,9 @@ import cyconv
 from cyconv import _backend
 from cyconv import functional as F
 
-# One for each branch of the tilings in _kernels/conv.pyx. A tile holds 1 MiB of columns: 2**18 numbers
-# in float32, 2**17 in float64; at least 192 positions; work is divided into up to 16 tasks of 2**20
-# multiply-adds.
+# One for each branch of the tilings in _kernels/tiling.pyx. A tile holds 1 MiB of columns: 2**18 numbers
+# in float32, 2**17 in float64; 192 positions or some fewer; work is divided into up to 16 tasks of 2**20
+# multiply-adds. Forward, where columns are read from lines, tiles are whole rows, products whole channels.
 TILED = {
     # several images in one tile, the last tile with fewer
     "images-share-tiles": Geometry((23, 16, 6, 8), 24, (3, 2), 1, (1, 0)),

@@ -82,14 +82,14 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
 
 cdef bint transposed_first(const Conv* conv, size_t itemsize) noexcept nogil:
     """Whether the gradient is the forward pass with weight^T: where both find room."""
-    cdef size_t weights = round_up(conv.C_out * conv.K, 64) * itemsize
+    cdef size_t weights = transposed_size(conv) * itemsize
     cdef Conv swapped
     cdef Tiling tiling
     if not CYCONV_PANELS or not conv.direct or conv.N * conv.L < TRANSPOSED_POSITIONS or weights > TRANSPOSED_BYTES:
         return False
     swapped = swapped_sides(conv)
     tiling = tile_forward(&swapped, itemsize, weights)
-    return weights + tiling.table + (tiling.shared + workspace_size(&tiling)) * itemsize <= WORKSPACE_BYTES
+    return weights + tiling.table + (tiling.shared + workspace_size(&tiling)) * itemsize <= <size_t>WORKSPACE_BYTES
 
 
 cdef inline Conv swapped_sides(const Conv* conv) noexcept nogil:

@@ -28,7 +28,7 @@ cdef Tiling tile_backward_weight(const Conv* conv, size_t itemsize) noexcept nog
         tiling.columns = tiling.block * tiling.images * tiling.positions
     if tiling.gathered:
         tiling.buffer = tiling.rows * tiling.images * tiling.positions
-    room = WORKSPACE_BYTES // itemsize - workspace_size(&tiling)  # for partial sums
+    room = WORKSPACE_BYTES // <Py_ssize_t>itemsize - workspace_size(&tiling)  # for partial sums
     tiling.splits = min(tiling.splits, 1 + max(0, room) // max(1, conv.C_out * conv.K))
     return tiling
 

@@ -36,21 +36,22 @@ cdef void share_columns(const Conv* conv, size_t itemsize, size_t weights, Tilin
     it is, where those of one product are too many."""
     cdef Tiling wide = tiles_of(conv, itemsize, SHARED_POSITIONS), s = tiling[0]
     cdef Py_ssize_t tasks = tiles_in(conv, tiling) * tiling.blocks, products, P, tiles, room
+    cdef bint lines
     use_lines(conv, itemsize, &wide)
     P = wide.images * wide.positions
-    # outputs of a block fit TILE_BYTES
+    # outputs of a block are about TILE_BYTES
     divide_outputs(conv, max(TASKS, tiles_in(conv, &wide) * ceil_div(conv.M * P * itemsize, TILE_BYTES)), &wide)
     if tiles_in(conv, &wide) * wide.blocks >= min(TASKS, tasks):  # more blocks of fewer tiles cost little now
         s = wide
     P, tiles = s.images * s.positions, tiles_in(conv, &s)
-    room = WORKSPACE_BYTES - weights - (s.columns + output_buffer(&s) + s.scratch) * itemsize
-    room = min(room, SHARED_BYTES)
-    if s.table == 0 or conv.direct:
+    lines = s.table > 0 and not conv.direct
+    s.scratch = shared_scratch(itemsize)
+    if not lines:
         s.taps = even_part(conv.K, PANEL_DEPTH)
-        if tiles * panels_size(P, s.taps, itemsize) * <Py_ssize_t>itemsize > room:
-            s.taps = even_part(conv.K, RUN_DEPTH)
-        if s.columns:
-            s.columns = s.taps * P
+        s.columns = s.taps * P if s.columns else 0
+    room = shared_room(&s, weights, itemsize)
+    if not lines and tiles * panels_size(P, s.taps, itemsize) * <Py_ssize_t>itemsize > room:
+        s.taps = even_part(conv.K, PANEL_DEPTH // 2)
     products = ceil_div(conv.K, s.taps)
     s.panels = round_up(panels_size(P, s.taps, itemsize), 16)  # whole lines
     if tiles * <Py_ssize_t>(s.panels * itemsize) > room:
@@ -59,6 +60,12 @@ cdef void share_columns(const Conv* conv, size_t itemsize, size_t weights, Tilin
     s.depth = products * s.taps
     s.shared = round_up(tiles * products * s.panels, 64)
     tiling[0] = s
+
+
+cdef inline Py_ssize_t shared_room(const Tiling* tiling, size_t weights, size_t itemsize) noexcept nogil:
+    # Bytes for panels beside what one thread has.
+    cdef Py_ssize_t own = weights + tiling.table + (workspace_size(tiling) + output_buffer(tiling)) * itemsize
+    return min(SHARED_BYTES, WORKSPACE_BYTES - own)
 
 
 def conv2d_forward(input, weight, bias, window, groups, algorithm, relu, output):
@@ -101,7 +108,7 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
 cdef int forward_columns(const Conv* conv, const floating* input, const floating* weight, bint transposed, const floating* bias,
                          bint relu, floating* output) noexcept nogil:
     """The same as products of columns. With `transposed` the weight of each group is stored (K, M), and (M, K) is made first."""
-    cdef Py_ssize_t weights = round_up(conv.C_out * conv.K, 64) if transposed else 0
+    cdef Py_ssize_t weights = transposed_size(conv) if transposed else 0
     cdef Tiling tiling = tile_forward(conv, sizeof(floating), weights * sizeof(floating))
     cdef Py_ssize_t blocks = ceil_div(conv.M, TRANSPOSED_ROWS)
     cdef Py_ssize_t tasks = tiles_in(conv, &tiling) * tiling.blocks, panels = 0, k0 = 0, t
@@ -115,8 +122,12 @@ cdef int forward_columns(const Conv* conv, const floating* input, const floating
     if tiling.table:
         lay_taps_of(conv, &tiling, <Py_ssize_t*>table)
     if transposed:
-        for t in prange(conv.groups * blocks, num_threads=threads):
-            transpose_rows(conv, t, weight, rows)
+        if threads == 1:
+            for t in range(conv.groups * blocks):
+                transpose_rows(conv, t, weight, rows)
+        else:
+            for t in prange(conv.groups * blocks, num_threads=threads):
+                transpose_rows(conv, t, weight, rows)
         weight = rows
     cdef floating* own = workspace + tiling.shared  # each thread's, behind what they share
     if tasks == 1:  # a team of one costs most of a microsecond
@@ -136,6 +147,11 @@ cdef int forward_columns(const Conv* conv, const floating* input, const floating
                              own + threadid() * size)
     cyconv_release(table)
     return 0
+
+
+cdef inline size_t transposed_size(const Conv* conv) noexcept nogil:
+    # Elements of the weight of all groups, in whole cache lines.
+    return round_up(conv.C_out * conv.K, 64)
 
 
 cdef void transpose_rows(const Conv* conv, Py_ssize_t task, const floating* weight, floating* transposed) noexcept nogil:

@@ -1,21 +1,5 @@
 /* General products of matrices, from blocks of the micro-kernel. Included once for each type, after panel.h and dots.h. */
 
-/* out[i] = in[i], i < count, in vectors. */
-CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
-{
-    const ptrdiff_t half = LANES / 2;
-    ptrdiff_t i = 0;
-    for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
-    if (i == count) return;
-    if (count >= LANES) /* the last vector overlaps the one before */
-        *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
-    else if (half > 1 && count >= half) { /* two halves that overlap */
-        memcpy(out, in, half * sizeof(REAL));
-        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
-    } else
-        for (; i < count; i++) out[i] = in[i];
-}
-
 /* The panels of `rows` rows of A that is stored transposed, RUN_STEP elements apart: its memory is read in runs. */
 static void PANEL(pack_runs)(const REAL *a, ptrdiff_t lda, ptrdiff_t rows, ptrdiff_t k, REAL *packed)
 {

@@ -13,6 +13,22 @@ typedef REAL PANEL(memory) __attribute__((vector_size(LANES * sizeof(REAL)), ali
 typedef REAL PANEL(memory);
 #endif
 
+/* out[i] = in[i], i < count, in vectors. */
+CYCONV_INLINE void PANEL(copy)(REAL *restrict out, const REAL *restrict in, ptrdiff_t count)
+{
+    const ptrdiff_t half = LANES / 2;
+    ptrdiff_t i = 0;
+    for (; i + LANES <= count; i += LANES) *(PANEL(memory) *)(out + i) = *(const PANEL(memory) *)(in + i);
+    if (i == count) return;
+    if (count >= LANES) /* the last vector overlaps the one before */
+        *(PANEL(memory) *)(out + count - LANES) = *(const PANEL(memory) *)(in + count - LANES);
+    else if (half > 1 && count >= half) { /* two halves that overlap */
+        memcpy(out, in, half * sizeof(REAL));
+        memcpy(out + count - half, in + count - half, half * sizeof(REAL));
+    } else
+        for (; i < count; i++) out[i] = in[i];
+}
+
 typedef struct { /* rows of A, as they are read */
     const REAL *a;
     int direct;            /* where they lie, not packed */

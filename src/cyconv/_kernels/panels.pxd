@@ -16,6 +16,7 @@ cdef extern from "vectors.h":
         cyconv_ahead* after
         Py_ssize_t done
     Py_ssize_t PANEL_SCRATCH(Py_ssize_t lanes) nogil
+    Py_ssize_t ROWS_SCRATCH(Py_ssize_t lanes) nogil
     void cyconv_float_panel_rows(const float*, Py_ssize_t, int, int, const float*, Py_ssize_t, float*, Py_ssize_t, int, int, cyconv_ahead*) noexcept nogil
     void cyconv_double_panel_rows(const double*, Py_ssize_t, int, int, const double*, Py_ssize_t, double*, Py_ssize_t, int, int, cyconv_ahead*) noexcept nogil
     void cyconv_float_gemm(int, int, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, Py_ssize_t, const float*,
@@ -214,6 +215,11 @@ cdef inline Py_ssize_t lanes_of(size_t itemsize) noexcept nogil:
 cdef inline Py_ssize_t gemm_scratch(size_t itemsize) noexcept nogil:
     # Elements that gemm needs: packed panels of A and of B, a block of C.
     return PANEL_SCRATCH(lanes_of(itemsize))
+
+
+cdef inline Py_ssize_t shared_scratch(size_t itemsize) noexcept nogil:
+    # The same for panels_gemm.
+    return ROWS_SCRATCH(lanes_of(itemsize))
 
 
 cdef inline void interleave(const floating* strips, Py_ssize_t stride, Py_ssize_t count, floating* out) noexcept nogil:

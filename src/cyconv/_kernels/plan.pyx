@@ -42,7 +42,7 @@ cdef dict columns_plan(const Conv* conv, int step, size_t itemsize):
     cdef size_t weights = 0
     if step == BACKWARD_INPUT and transposed_first(conv, itemsize):
         swapped = swapped_sides(conv)
-        conv, step, weights = &swapped, FORWARD, round_up(conv.C_out * conv.K, 64) * itemsize
+        conv, step, weights = &swapped, FORWARD, transposed_size(conv) * itemsize
     cdef Tiling s = (tile_forward(conv, itemsize, weights) if step == FORWARD else tile_backward_input(conv, itemsize)
                      if step == BACKWARD_INPUT else tile_backward_weight(conv, itemsize))
     cdef Py_ssize_t tiles = s.image_blocks * s.tiles, positions = s.images * s.positions

@@ -59,7 +59,7 @@ cdef void cut_strip(Strip* s, Py_ssize_t rows, Py_ssize_t slack) noexcept nogil:
 
 
 cdef inline Py_ssize_t first_shift(Py_ssize_t pad, Py_ssize_t reach, Py_ssize_t stride) noexcept nogil:
-    # The least e of `strip_sizes`.
+    # The least e of `plane_strip`.
     return -floor_div(reach - pad, stride)
 
 

@@ -4,6 +4,8 @@
 # A tile is some output positions of one image, or all positions of several small images. Tiles and
 # tasks depend on the shapes alone, never on the number of threads: same bits for any team.
 
+# Workspace of one thread, with what all share, stays within this.
+cdef Py_ssize_t WORKSPACE_BYTES = 8 << 20
 # Columns of one tile stay within this, about one core's L2 cache.
 cdef Py_ssize_t TILE_BYTES = 1 << 20
 # Outputs of several images that are copied to or from a buffer.

@@ -50,8 +50,11 @@
 #define RUN_STEP (RUN_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
 #define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
 /* Elements for what is packed of A: a run of panels, or GROUP rows. */
-#define LEFT_SCRATCH (PANEL_RUN * RUN_DEPTH > GROUP * PANEL_DEPTH ? PANEL_RUN / ROWS * RUN_STEP : GROUP * (PANEL_DEPTH + 16))
-#define PANEL_SCRATCH(lanes) (LEFT_SCRATCH + 3 * (lanes) * ((GEMM_PANELS + 1) * PANEL_DEPTH + GROUP) + (lanes))
+#define LEFT_SCRATCH (PANEL_RUN / ROWS * RUN_STEP > GROUP * (PANEL_DEPTH + 16) ? PANEL_RUN / ROWS * RUN_STEP : GROUP * (PANEL_DEPTH + 16))
+/* And for the sums of a block that is not whole; for gemm also for panels of B, and a vector, since columns are copied in whole
+   ones. */
+#define ROWS_SCRATCH(lanes) (LEFT_SCRATCH + 3 * (lanes) * GROUP)
+#define PANEL_SCRATCH(lanes) (ROWS_SCRATCH(lanes) + 3 * (lanes) * (GEMM_PANELS + 1) * PANEL_DEPTH + (lanes))
 
 #define FETCH_STEP 16 /* products of a block of sums, in whose time so many lines of memory are fetched: */
 #define FETCH_LINES (FLOAT_LANES > 8 ? 10 : 4)

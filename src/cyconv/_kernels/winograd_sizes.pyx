@@ -4,7 +4,6 @@ cdef Py_ssize_t TABLE_BYTES = 4 << 20  # transformed weights of all filters, whe
 cdef Py_ssize_t OWN_BYTES = 1 << 20    # and the transformed pixels of one
 cdef Py_ssize_t LEAST_TILES = 96       # that are worth it: fewer have tasks enough by filters alone
 cdef Py_ssize_t PIXEL_BYTES = 19 << 18 # pixels of one block of tiles, where tasks are panels of filters
-cdef size_t WORKSPACE_BYTES = 8 << 20  # of one thread; more, of very many channels, is for columns
 cdef Py_ssize_t GROUP_BYTES = WINOGRAD_GROUP_BYTES  # transformed weights of one panel of filters
 cdef Py_ssize_t CHAIN = 64             # products added one after another: shorter sums round less
 cdef Py_ssize_t MOST_COLUMNS = 512     # tiles side by side in one block
@@ -96,7 +95,7 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t tasks) noexcep
     most = max(ROWS, most)
     s.rows, s.columns = 1, min(s.tile_columns, most, MOST_COLUMNS)
     if s.columns < s.tile_columns:  # equal parts
-        s.columns = min(s.columns, round_up(ceil_div(s.tile_columns, ceil_div(s.tile_columns, s.columns)), ROWS))
+        s.columns = min(s.columns, round_up(even_part(s.tile_columns, s.columns), ROWS))
     else:
         s.rows = rows_of_tiles(s.N * s.tile_rows, s.columns, most, tasks > 0)
 
@@ -197,7 +196,7 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     s.tile_rows = ceil_div(s.H_out, s.m_h)
     s.tile_columns = ceil_div(s.W_out, s.m_w)
     s.length = value_length(s.C, lanes, itemsize)
-    s.width = even_panel(s.M, 3 * lanes, lanes)
+    s.width = round_up(even_part(s.M, 3 * lanes), lanes)
     table = s.phases_out * ceil_div(s.M, s.width) * s.planes * apart(s.C * s.width) * itemsize  # of one group
     s.batch = even_part(s.groups, max(1, TABLE_BYTES // table))
     s.by_tiles = (table <= TABLE_BYTES
@@ -226,11 +225,6 @@ cdef Winograd winograd_sizes(const Conv* conv, bint backward, Py_ssize_t itemsiz
     return s
 
 
-cdef Py_ssize_t even_panel(Py_ssize_t size, Py_ssize_t most, Py_ssize_t lanes) noexcept nogil:
-    """The width of panels of at most `most`, in whole vectors, as even as they can be."""
-    return round_up(ceil_div(size, ceil_div(size, most)), lanes)
-
-
 cdef Py_ssize_t balanced_vectors(Py_ssize_t vectors, Py_ssize_t most) noexcept nogil:
     """Vectors of a panel, 1 to 3 and no more than `most`, of all `vectors`: blocks of more are faster, uneven panels wait."""
     if most >= 3 and (vectors % 3 == 0 or vectors > 24):
@@ -239,14 +233,14 @@ cdef Py_ssize_t balanced_vectors(Py_ssize_t vectors, Py_ssize_t most) noexcept n
 
 
 cdef bint winograd_fits(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    """Whether the workspace stays small; a caller who asks for it gets it in any case."""
+    """Whether the workspace stays small (very many channels are for columns); a caller who asks for it gets it in any case."""
     cdef Winograd s
     cdef WinogradWeight weight
     if which == BACKWARD_WEIGHT:
         weight = winograd_weight_sizes(conv, itemsize)
-        return weight.shared + weight.own <= WORKSPACE_BYTES
+        return weight.shared + weight.own <= <size_t>WORKSPACE_BYTES
     s = winograd_sizes(conv, which == BACKWARD_INPUT, itemsize)
-    return s.shared + s.own <= WORKSPACE_BYTES
+    return s.shared + s.own <= <size_t>WORKSPACE_BYTES
 
 
 cdef inline Runs runs(const Winograd* s, int phase, Py_ssize_t v) noexcept nogil:
