@@ -151,7 +151,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
     return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
-                          + tiles * part * (C * PIXELS + M * s.phases_out * (1 if s.made.stride_w == 1 else 2) * OUTPUTS)
+                          + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
 
@@ -174,8 +174,14 @@ cdef inline double strided(const Conv* conv, double longer) noexcept nogil:
 
 
 cdef inline double laying(Py_ssize_t channels, Py_ssize_t step, Py_ssize_t lanes) noexcept nogil:
-    # How much longer a tile takes whose pixels are `step` apart, or whose channels are no vector.
-    return 4 if step > 2 else 2 if step > 1 else 4 if channels < lanes else 1
+    # How much longer a tile takes whose pixels are `step` apart (from 16 on each in a line of memory), or whose channels are no
+    # vector.
+    return 16 if step >= 16 else 4 if step > 2 else 2 if step > 1 else 4 if channels < lanes else 1
+
+
+cdef inline double placing(Py_ssize_t step) noexcept nogil:
+    # The same of a tile's outputs.
+    return 16 if step >= 16 else 5 if step > 2 else 2 if step > 1 else 1
 
 
 cdef double tile_blocks(const Winograd* s) noexcept nogil:
