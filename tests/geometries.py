@@ -76,10 +76,11 @@ GEOMETRIES = {
     "whole-image": Geometry((3, 2, 4, 6), 5, (4, 6)),
     "kernel-past-image": Geometry((2, 2, 2, 3), 3, (4, 5), 1, (1, 1)),
     "windows-in-padding": Geometry((1, 2, 2, 2), 2, (2, 2), 1, 4),
-    "long-rows": Geometry((1, 3, 5, 1063), 5, (2, 3), (1, 2), (1, 0)),  # too long for lines of whole rows
+    "long-rows": Geometry((1, 3, 9, 2263), 5, (6, 3), (1, 2), (1, 0)),  # too long for lines of whole rows
     "many-taps": Geometry((1, 2, 29, 27), 3, (25, 22), (2, 1), (1, 2)),  # of one channel, more than one product takes
     "many-channels": Geometry((1, 70, 13, 15), 37, (2, 3), (1, 2), (1, 0)),  # several products, several tiles
     "one-row": Geometry((2, 2, 1, 9), 3, (1, 4), (1, 2), (0, 2)),
+    "one-long-row": Geometry((1, 66, 2, 1500), 37, (2, 5), (1, 2), ((0, 0), (3, 1)), (1, 3)),  # tiles are parts of it
     "one-column": Geometry((2, 2, 9, 1), 3, (4, 1), (2, 1), (2, 0)),
     "empty-batch": Geometry((0, 4, 5, 6), 6, (2, 3), 1, 1, 1, 2),
 }

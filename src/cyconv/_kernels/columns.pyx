@@ -1,27 +1,30 @@
-# Columns of im2col that are never a matrix: for some channels at a time the rows of pixels under a tile are laid as lines, padded
-# with zeros, by the phases of the stride (strips.pyx); every tap of the kernel is then a distance along them, and
-# the panels of gemm are copied from there. A tile is some rows of outputs of one image, or several images.
+# Columns of im2col that are never a matrix: for some channels at a time the rows of pixels under a tile are laid as lines,
+# padded with zeros, by the phases of the stride (strips.pyx); every tap of the kernel is then a distance along them, and the
+# panels of gemm are copied from there. A tile is some rows of outputs of one image, or several images; or a part of the only row.
 
-cdef Py_ssize_t LONGEST_ROW = 512     # of outputs: a tile has one at least
+cdef Py_ssize_t LONGEST_ROW = 1024    # of outputs: a tile has one at least, where there are several
 cdef Py_ssize_t FARTHEST = 1 << 14    # of pixels under one window
 cdef Py_ssize_t LINE_BYTES = 1 << 19  # of the lines of one product: with its panels they stay in the L2 cache
 
 
 cdef bint lines_apply(const Conv* conv) noexcept nogil:
-    """Whether columns are read from lines: where rows are not too long, and lines not twice as long as the columns of a tile."""
+    """Whether columns are read from lines: where rows are not too long, and lines not twice the columns of a tile."""
     cdef const Window* w = &conv.window
-    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, rows, height, width
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, rows, columns, height, width
     cdef Py_ssize_t reach_h = w.dilation_h * (w.kernel_h - 1), reach_w = w.dilation_w * (w.kernel_w - 1)
-    if (not CYCONV_PANELS or conv.direct or taps > PANEL_DEPTH or w.stride_h * w.stride_w > taps or conv.W_out > LONGEST_ROW
+    if (not CYCONV_PANELS or conv.direct or taps > PANEL_DEPTH or w.stride_h * w.stride_w > taps
             or max(w.stride_h, w.stride_w) > 8 or max(reach_h, reach_w) > FARTHEST or conv.L > INT_MAX):
         return False
-    rows = max(1, min(conv.H_out, SHARED_POSITIONS // conv.W_out))
-    height, width = (rows - 1) * w.stride_h + reach_h + 1, (conv.W_out - 1) * w.stride_w + reach_w + 1
-    return height * width <= 2 * taps * rows * conv.W_out
+    columns = conv.W_out
+    if conv.H_out == 1:
+        columns = min(columns, SHARED_POSITIONS)
+    rows = max(1, min(conv.H_out, SHARED_POSITIONS // columns))
+    height, width = (rows - 1) * w.stride_h + reach_h + 1, (columns - 1) * w.stride_w + reach_w + 1
+    return columns <= LONGEST_ROW and height * width <= 2 * taps * rows * columns
 
 
 cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept nogil:
-    """Lines instead of a matrix: whole rows in a tile, whole channels in a product."""
+    """Lines instead of a matrix: whole rows in a tile, or a part of the only one, whole channels in a product."""
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
     cdef Py_ssize_t rows = conv.H_out, lanes = lanes_of(itemsize), channels
     cdef Strip strip
@@ -31,7 +34,10 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     if not lines_apply(conv):
         return
     strip = plane_strip(conv, False)
-    if tiling.tiles > 1:
+    if tiling.tiles > 1 and rows == 1:
+        strip.width += strip.shared - (conv.W_out - tiling.positions)
+        strip.shared = 0
+    elif tiling.tiles > 1:
         rows = min(rows, even_tile(conv.L, conv.W_out, tiling.positions, lanes) // conv.W_out)
     cut_strip(&strip, rows, 4 * lanes)
     tiling.channel = apart(strip.phase * strip.stride_h * strip.stride_w)
@@ -40,7 +46,8 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
         return
     channels = even_part(conv.C, channels)
     tiling.strip = strip
-    tiling.positions, tiling.tiles = strip.rows * conv.W_out, strip.strips
+    if conv.H_out > 1:
+        tiling.positions, tiling.tiles = strip.rows * conv.W_out, strip.strips
     tiling.taps = channels * taps
     tiling.columns = tiling.images * channels * tiling.channel
     tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
@@ -73,6 +80,6 @@ cdef const floating* lay_lines(const Conv* conv, const Tiling* tiling, const flo
     columns.width, columns.image = tiling.strip.width, tiling.taps // taps * tiling.channel
     for n in range(images):
         for c in range(k // taps):
-            lay_plane(&tiling.strip, input + (n * conv.C_in + c) * plane, l0 // conv.W_out,
+            lay_plane(&tiling.strip, input + (n * conv.C_in + c) * plane, l0 // conv.W_out, l0 % conv.W_out,
                       lines + n * columns.image + c * tiling.channel)
     return lines

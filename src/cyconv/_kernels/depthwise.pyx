@@ -125,7 +125,7 @@ cdef void depthwise_strip(const Conv* conv, const Strip* s, Py_ssize_t plane, Py
                           floating* outputs, const Py_ssize_t* distance, floating* line) noexcept nogil:
     cdef Py_ssize_t rows = min(s.rows, conv.H_out - first)
     cdef floating* sums = line + s.phase * s.stride_h * s.stride_w
-    lay_plane(s, images + plane // conv.M * conv.H_in * conv.W_in, first, line)
+    lay_plane(s, images + plane // conv.M * conv.H_in * conv.W_in, first, 0, line)
     taps(line, distance, weight + o * conv.K, conv.K, bias[o] if bias != NULL else 0, sums, rows * s.width)
     if relu:
         rectify(sums, rows * s.width)
@@ -158,7 +158,7 @@ cdef void depthwise_backward_strip(const Conv* conv, const Strip* s, Py_ssize_t 
     cdef floating* image = grad_input + plane * conv.H_in * conv.W_in
     for m in range(conv.M):
         o = c * conv.M + m
-        lay_plane(s, grad_output + (plane * conv.M + m) * conv.L, first, line)
+        lay_plane(s, grad_output + (plane * conv.M + m) * conv.L, first, 0, line)
         for k in range(conv.K):
             chosen[k] = weight[o * conv.K + distance[conv.K + k]]
         k = 0
@@ -225,7 +225,7 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
         for i in range(s.strips):
             first = i * s.rows
             rows = min(s.rows, conv.H_out - first)
-            lay_plane(s, input + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, line)
+            lay_plane(s, input + (n * conv.C_in + o // conv.M) * conv.H_in * conv.W_in, first, 0, line)
             memset(grads, 0, (rows * s.width + lanes) * sizeof(floating))
             lay_rows(grad_output + (n * conv.C_out + o) * conv.L, conv.W_out, conv.H_out, conv.W_out, first, 1, 0, 1, rows,
                      s.width, grads)

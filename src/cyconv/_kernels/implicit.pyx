@@ -166,7 +166,7 @@ cdef void implicit_task(const Conv* conv, const Implicit* s, bint backward, Py_s
         while c0 < s.C:
             c = min(s.channels, s.C - c0)
             for i in range(c):
-                lay_plane(strip, images + (c0 + i) * read, first, lines + i * s.channel)
+                lay_plane(strip, images + (c0 + i) * read, first, 0, lines + i * s.channel)
             if backward:
                 pack_taps(weight + c0 * conv.K, taps, conv.K, m, c, table + taps + k0, count, factors)
             else:

@@ -101,7 +101,7 @@ cdef bint implicit_weight_task(const Conv* conv, const ImplicitWeight* s, Py_ssi
     for i in range(part * strips // s.splits, (part + 1) * strips // s.splits):
         n, first = i // strip.strips, i % strip.strips * strip.rows
         for c in range(channels):
-            lay_plane(strip, input + (n * conv.C_in + g * conv.C + c0 + c) * plane, first, lines + c * s.channel)
+            lay_plane(strip, input + (n * conv.C_in + g * conv.C + c0 + c) * plane, first, 0, lines + c * s.channel)
         for m in range(s.filters):
             lay_gradient(conv, s, grad_output + (n * conv.C_out + g * conv.M + m0 + m) * conv.L if m < filters else NULL,
                          first, grads + m * s.grad)

@@ -63,15 +63,15 @@ cdef inline Py_ssize_t first_shift(Py_ssize_t pad, Py_ssize_t reach, Py_ssize_t 
     return -floor_div(reach - pad, stride)
 
 
-cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, floating* line) noexcept nogil:
-    """The rows of a strip whose first output row is `first`, by phases."""
+cdef void lay_plane(const Strip* s, const floating* plane, Py_ssize_t first, Py_ssize_t column, floating* line) noexcept nogil:
+    """The rows of a strip whose first output is (first, column), by phases; from a column other than 0, a part of one row."""
     cdef Py_ssize_t a, b
     # also what is past the last row: products of whole vectors read it, and would meet what an earlier call left there
     memset(line, 0, s.phase * s.stride_h * s.stride_w * sizeof(floating))
     for a in range(s.stride_h):
         for b in range(s.stride_w):
-            lay_rows(plane, s.W, s.H, s.W, first * s.stride_h + a - s.top, s.stride_h, b - s.left, s.stride_w, s.lines,
-                     s.width, line)
+            lay_rows(plane, s.W, s.H, s.W, first * s.stride_h + a - s.top, s.stride_h, column * s.stride_w + b - s.left,
+                     s.stride_w, s.lines, s.width, line)
             line += s.phase
 
 
