@@ -157,7 +157,7 @@ static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a
     /* tall blocks read more rows than the L1 cache keeps where those are pages apart */
     const int collide = r->last && lda * sizeof(REAL) % 4096 == 0;
     for (ptrdiff_t i = 0, rows; i < m; i += rows, c += rows * ldc) {
-        rows = m - i >= GROUP ? GROUP : m - i < ROWS ? m - i : ROWS;
+        rows = m - i >= GROUP && r->length == 3 * LANES ? GROUP : m - i < ROWS ? m - i : ROWS; /* in place ROWS at once */
         const int direct = !transposed_a && rows >= ROWS && r->length == 3 * LANES && (!r->last || r->rest_length == rest_length);
         const ptrdiff_t next_rows = m - i - rows < GROUP ? m - i - rows : GROUP;
         cyconv_ahead next = PANEL(rows_ahead)(a + (i + rows) * lda, lda, direct ? next_rows : 0, r->k, ahead);
@@ -211,9 +211,9 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
     const ptrdiff_t deepest = transposed_a ? RUN_DEPTH : PANEL_DEPTH, passes = (k + deepest - 1) / deepest;
     const ptrdiff_t most = passes ? (k + passes - 1) / passes : 0;
     const ptrdiff_t wide = PANEL(block_columns)(n);
-    /* few rows read B as fast where it lies, if that is near; some more, where a panel leaves room in the L1 cache */
-    const int few = m <= 2 * ROWS || (m < GROUP && k <= 128);
-    const int in_place = !transposed_b && few && k * ldb * (ptrdiff_t)sizeof(REAL) <= IN_CACHE;
+    /* few rows read B as fast where it lies, if that is near; some more, if it is nearer and a panel leaves room in L1 */
+    const ptrdiff_t bytes = k * ldb * (ptrdiff_t)sizeof(REAL);
+    const int in_place = !transposed_b && ((m <= 2 * ROWS && bytes <= IN_CACHE) || (m <= 5 * ROWS && k <= 160 && bytes <= NEAR));
     for (ptrdiff_t p = 0, depth; p < k; p += depth, accumulate = 1) {
         depth = k - p < most ? k - p : most;
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {

@@ -48,7 +48,8 @@
 #define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
 #define PANEL_RUN 48    /* rows of A that are packed at once where it is stored transposed; a multiple of GROUP */
 #define RUN_STEP (RUN_DEPTH * ROWS + 16) /* from one of their panels to the next: off the powers of two */
-#define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold */
+#define IN_CACHE ((ptrdiff_t)16 << 20) /* bytes of a matrix that the last-level cache may hold, */
+#define NEAR ((ptrdiff_t)1 << 20)      /* and the L2 cache */
 /* Elements for what is packed of A: a run of panels, or GROUP rows. */
 #define LEFT_SCRATCH (PANEL_RUN / ROWS * RUN_STEP > GROUP * (PANEL_DEPTH + 16) ? PANEL_RUN / ROWS * RUN_STEP : GROUP * (PANEL_DEPTH + 16))
 /* And for the sums of a block that is not whole; for gemm also for panels of B, and a vector, since columns are copied in whole
