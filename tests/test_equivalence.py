@@ -272,7 +272,8 @@ def test_avg_pool2d(pooling, dtype, count_include_pad):
 
 @dtypes
 @pytest.mark.parametrize("m, n, k", [(1, 1, 1), (3, 5, 7), (2100, 4, 30), (4, 600, 30), (1025, 257, 3), (0, 3, 4),
-                                     (3, 0, 4), (3, 4, 0), (5, 6, 3000), (5, 250, 259), (70, 5, 131)])  # fmt: skip
+                                     (3, 0, 4), (3, 4, 0), (5, 6, 3000), (5, 250, 259),
+                                     (24, 250, 131), (37, 301, 160), (70, 5, 131)])  # fmt: skip
 @pytest.mark.parametrize("transpose_a", [False, True])
 @pytest.mark.parametrize("transpose_b", [False, True])
 def test_matmul(m, n, k, transpose_a, transpose_b, dtype):
