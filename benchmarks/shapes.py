@@ -263,6 +263,45 @@ WIDER = [
     ConvShape("convnext.downsample", 4, 96, 56, 56, 192, 2, 2),
 ]
 
+# Layers of later networks, of sound, of games and of large images: the cost model was fitted to them and to the others,
+# the kernels to none of them.
+LATER = [
+    ConvShape("efficientnet.expand6", 4, 192, 7, 7, 1152, 1),
+    ConvShape("efficientnet.project4", 4, 480, 14, 14, 80, 1),
+    ConvShape("efficientnet.dw5x5_14", 4, 672, 14, 14, 672, 5, 1, 2, 1, 672),
+    ConvShape("efficientnet.dw5x5_7", 4, 1152, 7, 7, 1152, 5, 1, 2, 1, 1152),
+    ConvShape("efficientnet.dw5x5_s2_14", 4, 672, 14, 14, 672, 5, 2, 2, 1, 672),
+    ConvShape("convnext.dw7x7_7", 4, 768, 7, 7, 768, 7, 1, 3, 1, 768),
+    ConvShape("convnext.pointwise3", 4, 384, 14, 14, 1536, 1),
+    ConvShape("xception.dw", 4, 728, 19, 19, 728, 3, 1, 1, 1, 728),
+    ConvShape("shufflenet_v2.conv1x1", 4, 232, 14, 14, 232, 1),
+    ConvShape("regnet.g16", 4, 64, 56, 56, 64, 3, 1, 1, 1, 4),
+    ConvShape("resnext50.layer4.conv2", 4, 1024, 7, 7, 1024, 3, 1, 1, 1, 32),
+    ConvShape("resnext50.layer2.0.conv2", 4, 256, 56, 56, 256, 3, 2, 1, 1, 32),
+    ConvShape("yolov8.stem", 1, 3, 640, 640, 16, 3, 2, 1),
+    ConvShape("yolov8.conv1", 1, 16, 320, 320, 32, 3, 2, 1),
+    ConvShape("yolov8.block", 1, 64, 40, 40, 64, 3, 1, 1),
+    ConvShape("yolov8.head", 1, 64, 80, 80, 80, 3, 1, 1),
+    ConvShape("deeplab.aspp12", 1, 512, 33, 33, 256, 3, 1, 12, 12),
+    ConvShape("drn.dilated2", 1, 256, 28, 28, 512, 3, 1, 2, 2),
+    ConvShape("unet.conv_1024", 1, 1024, 16, 16, 1024, 3, 1, 1),
+    ConvShape("gan.conv4x4", 16, 512, 4, 4, 512, 3, 1, 1),
+    ConvShape("vae.conv4x4_s2", 16, 64, 16, 16, 128, 4, 2, 1),
+    ConvShape("resnet20.cifar.layer1", 128, 16, 32, 32, 16, 3, 1, 1),
+    ConvShape("resnet20.cifar.layer2_s2", 128, 16, 32, 32, 32, 3, 2, 1),
+    ConvShape("mnist.conv1", 64, 1, 28, 28, 32, 3),
+    ConvShape("dqn.conv1", 32, 4, 84, 84, 32, 8, 4),
+    ConvShape("alphazero.conv", 8, 256, 19, 19, 256, 3, 1, 1),
+    ConvShape("wavenet.dilated4", 4, 64, 1, 4000, 128, (1, 2), 1, 0, (1, 4)),
+    ConvShape("wavenet.dilated64", 2, 64, 1, 8000, 128, (1, 2), 1, 0, (1, 64)),
+    ConvShape("tcn.k3", 8, 64, 1, 2000, 64, (1, 3), 1, (0, 1)),
+    ConvShape("tcn.k7_dilated8", 8, 128, 1, 500, 128, (1, 7), 1, (0, 24), (1, 8)),
+    ConvShape("wav2vec.k3_s2", 2, 512, 1, 3199, 512, (1, 3), (1, 2)),
+    ConvShape("ecg.k15_s2", 16, 32, 1, 1500, 64, (1, 15), (1, 2), (0, 7)),
+    ConvShape("large.stem", 1, 3, 360, 1920, 32, 3, 2, 1),
+    ConvShape("large.conv3x3_s2", 1, 32, 180, 1920, 64, 3, 2, 1),
+]
+
 BATCHES = [ConvShape(f"batch_{N}", N, 64, 28, 28, 64, 3, 1, 1) for N in (1, 2, 4, 8, 16, 32, 64)]
 IMAGES = [ConvShape(f"image_{size}", 4, 64, size, size, 64, 3, 1, 1) for size in (7, 14, 28, 56, 112, 224)]
 
@@ -273,6 +312,7 @@ CONV_GROUPS = {
     "grouped": GROUPED,
     "small": SMALL,
     "wider": WIDER,
+    "later": LATER,
 }
 
 SIZE_GROUPS = {"batch": BATCHES, "image": IMAGES}
