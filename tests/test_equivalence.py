@@ -53,6 +53,10 @@ TILED = {
     # few positions, so output channels (forward) and input channels (wrt input) are divided
     "channels-divided": Geometry((1, 47, 7, 9), 200, (3, 2), 1, (1, 0)),
     "channels-divided-images-share-tiles": Geometry((3, 47, 7, 9), 200, (3, 2), 1, (1, 0)),
+    # few tiles and taps: filters are divided (wrt the weight)
+    "filters-divided": Geometry((2, 40, 15, 13), 290, 1),
+    # tiles are parts of the only row
+    "parts-of-a-row": Geometry((1, 66, 2, 1500), 37, (2, 5), (1, 2), ((0, 0), (3, 1)), (1, 3)),
     # one image of few channels: input rows are divided (wrt input)
     "rows-divided": Geometry((1, 3, 50, 41), 150, (3, 2)),
     "rows-divided-strided": Geometry((1, 2, 61, 40), 200, (3, 4), (2, 1), ((3, 0), (2, 2)), (2, 3)),

@@ -119,8 +119,9 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
 
 cdef dict small_plan(const Conv* conv, int step, size_t itemsize):
     cdef Small s = small_sizes(conv, step, itemsize)
-    cdef Py_ssize_t tasks = s.blocks if step == BACKWARD_WEIGHT else conv.N * s.blocks
-    return plan_of(None, 0, conv.N * s.blocks, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table, s.own)
+    cdef Py_ssize_t tasks = s.blocks * (s.parts if step == BACKWARD_WEIGHT else conv.N)
+    return plan_of(None, 0, conv.N * s.blocks, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table + s.sums,
+                   s.own)
 
 
 def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):

@@ -2,7 +2,8 @@
 # of a vector of channels are transposed into one line of vectors, as strips.pyx lays it: padded with zeros, by the phases of
 # the stride. Every tap is a distance along the line, in all three passes; outputs are transposed back.
 #
-# A task is a vector of channels of one image, or for the gradient of the weight of all images: same bits.
+# A task is a vector of channels of one image, or for the gradient of the weight of some images, whose sums are added in their
+# order: same bits.
 
 cdef size_t SMALL_BYTES = 48 << 10    # of a line, outputs and weights: in the L1 cache,
 cdef size_t LARGEST_BYTES = 512 << 10 # or in the L2 cache
@@ -12,9 +13,10 @@ cdef struct Small:
     Strip strip
     Py_ssize_t pixels, outputs   # of a plane that is read, and of one that is made; or, wrt the weight, of both sides
     Py_ssize_t rows, columns     # of the latter
-    Py_ssize_t blocks            # vectors of channels
+    Py_ssize_t blocks, parts     # vectors of channels; parts of the batch, wrt the weight
     size_t line, out, weights    # elements of workspace of each thread
-    size_t table, own            # bytes: of the places of pixels, distances and taps, shared; and for each thread
+    size_t table, sums, own      # bytes: of the places of pixels, distances and taps, and of the sums of all tasks wrt the
+                                 # weight, shared; and for each thread
 
 
 cdef bint small_planes(const Conv* conv, int step, size_t itemsize) noexcept nogil:
@@ -47,6 +49,8 @@ cdef Small small_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     s.blocks = ceil_div(conv.C_out, lanes)
     s.line = (s.strip.phase * s.strip.stride_h * s.strip.stride_w + 1) * lanes  # and a place for pixels under no tap
     s.out, s.weights = s.outputs * lanes, (conv.K + 1) * lanes                  # and the bias
+    s.parts = max(1, min(conv.N, ceil_div(TASKS, s.blocks)))
+    s.sums = round_up(s.blocks * s.parts * conv.K * lanes * itemsize, 64) if step == BACKWARD_WEIGHT else 0
     s.table = round_up((s.pixels + s.outputs + 2 * conv.K + s.strip.phases_h * s.strip.phases_w) * sizeof(Py_ssize_t), 64)
     s.own = round_up((s.line + s.out + s.weights) * itemsize, 64)
     return s
@@ -139,40 +143,53 @@ cdef int small_backward_weight(const Conv* conv, const floating* grad_output, co
                                floating* grad_weight) noexcept nogil:
     """`depthwise_backward_weight` of small planes: 1, or NO_MEMORY."""
     cdef Small s = small_sizes(conv, BACKWARD_WEIGHT, sizeof(floating))
-    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, s.blocks), t
-    cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.own)
+    cdef Py_ssize_t tasks = s.blocks * s.parts
+    cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, tasks), t
+    cdef char* workspace = <char*>cyconv_acquire(s.table + s.sums + threads * s.own)
+    cdef char* own = workspace + s.table + s.sums
+    cdef floating* sums = <floating*>(workspace + s.table)
     if workspace == NULL:
         return NO_MEMORY
     lay_small(&s, conv, BACKWARD_WEIGHT, lanes_of(sizeof(floating)), <Py_ssize_t*>workspace)
     if threads == 1:
-        small_weights(conv, &s, 0, s.blocks, grad_output, input, grad_weight, <Py_ssize_t*>workspace,
-                      <floating*>(workspace + s.table))
+        small_sums(conv, &s, 0, tasks, grad_output, input, sums, <Py_ssize_t*>workspace, <floating*>own)
     else:
         for t in prange(threads, num_threads=threads):
-            small_weights(conv, &s, s.blocks * t // threads, s.blocks * (t + 1) // threads, grad_output, input, grad_weight,
-                          <Py_ssize_t*>workspace, <floating*>(workspace + s.table + t * s.own))
+            small_sums(conv, &s, tasks * t // threads, tasks * (t + 1) // threads, grad_output, input, sums,
+                       <Py_ssize_t*>workspace, <floating*>(own + t * s.own))
+    small_weights(conv, &s, sums, grad_weight)
     cyconv_release(workspace)
     return 1
 
 
-cdef void small_weights(const Conv* conv, const Small* s, Py_ssize_t task, Py_ssize_t past, const floating* grad_output,
-                        const floating* input, floating* grad_weight, const Py_ssize_t* place, floating* line) noexcept nogil:
-    """The gradients of the filters of the vectors task..past."""
+cdef void small_weights(const Conv* conv, const Small* s, const floating* sums, floating* grad_weight) noexcept nogil:
+    """The gradient from the sums of all parts."""
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), size = conv.K * lanes, o, k, part
+    cdef const floating* first
+    cdef floating total
+    for o in range(conv.C_out):
+        first = sums + o // lanes * s.parts * size + o % lanes
+        for k in range(conv.K):
+            total = first[k * lanes]
+            for part in range(1, s.parts):
+                total += first[part * size + k * lanes]
+            grad_weight[o * conv.K + k] = total
+
+
+cdef void small_sums(const Conv* conv, const Small* s, Py_ssize_t task, Py_ssize_t past, const floating* grad_output,
+                     const floating* input, floating* sums, const Py_ssize_t* place, floating* line) noexcept nogil:
+    """sums[vector of channels, part of the batch, tap] of the tasks task..past."""
     cdef uint64_t control = flush_denormals()
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), c, n, count, k, l
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), size = conv.K * lanes, c, n, count, part
     cdef floating* grads = line + s.line
-    cdef floating* sums = grads + s.out
     memset(line, 0, s.line * sizeof(floating))
+    memset(sums + task * size, 0, (past - task) * size * sizeof(floating))
     for task in range(task, past):
-        c = task * lanes
+        c, part = task // s.parts * lanes, task % s.parts
         count = min(lanes, conv.C_out - c)
-        memset(sums, 0, conv.K * lanes * sizeof(floating))
-        for n in range(conv.N):
+        for n in range(part * conv.N // s.parts, (part + 1) * conv.N // s.parts):
             lay_vectors(input + (n * conv.C_out + c) * s.pixels, s.pixels, count, place, line)
             lay_vectors(grad_output + (n * conv.C_out + c) * s.outputs, s.outputs, count, place + s.pixels, grads)
             vector_tap_sums(line, s.strip.width * lanes, place + s.pixels + s.outputs, conv.K, grads, conv.H_out, conv.W_out,
-                            sums)
-        for l in range(count):
-            for k in range(conv.K):
-                grad_weight[(c + l) * conv.K + k] = sums[k * lanes + l]
+                            sums + task * size)
     restore_denormals(control)
