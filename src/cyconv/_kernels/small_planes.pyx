@@ -14,7 +14,7 @@ cdef struct Small:
     Py_ssize_t pixels, outputs   # of a plane that is read, and of one that is made; or, wrt the weight, of both sides
     Py_ssize_t rows, columns     # of the latter
     Py_ssize_t blocks, parts     # vectors of channels; parts of the batch, wrt the weight
-    size_t line, out, weights    # elements of workspace of each thread
+    size_t line, out, weights    # elements of workspace of each thread; wrt the weight `out` is grad_output, `weights` sums
     size_t table, sums, own      # bytes: of the places of pixels, distances and taps, and of the sums of all tasks wrt the
                                  # weight, shared; and for each thread
 
@@ -50,7 +50,9 @@ cdef Small small_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     s.line = (s.strip.phase * s.strip.stride_h * s.strip.stride_w + 1) * lanes  # and a place for pixels under no tap
     s.out, s.weights = s.outputs * lanes, (conv.K + 1) * lanes                  # and the bias
     s.parts = max(1, min(conv.N, ceil_div(TASKS, s.blocks)))
-    s.sums = round_up(s.blocks * s.parts * conv.K * lanes * itemsize, 64) if step == BACKWARD_WEIGHT else 0
+    s.sums = 0
+    if step == BACKWARD_WEIGHT and s.parts > 1:
+        s.sums = round_up(s.blocks * s.parts * conv.K * lanes * itemsize, 64)
     s.table = round_up((s.pixels + s.outputs + 2 * conv.K + s.strip.phases_h * s.strip.phases_w) * sizeof(Py_ssize_t), 64)
     s.own = round_up((s.line + s.out + s.weights) * itemsize, 64)
     return s
@@ -152,44 +154,50 @@ cdef int small_backward_weight(const Conv* conv, const floating* grad_output, co
         return NO_MEMORY
     lay_small(&s, conv, BACKWARD_WEIGHT, lanes_of(sizeof(floating)), <Py_ssize_t*>workspace)
     if threads == 1:
-        small_sums(conv, &s, 0, tasks, grad_output, input, sums, <Py_ssize_t*>workspace, <floating*>own)
+        small_sums(conv, &s, 0, tasks, grad_output, input, sums, grad_weight, <Py_ssize_t*>workspace, <floating*>own)
     else:
         for t in prange(threads, num_threads=threads):
-            small_sums(conv, &s, tasks * t // threads, tasks * (t + 1) // threads, grad_output, input, sums,
+            small_sums(conv, &s, tasks * t // threads, tasks * (t + 1) // threads, grad_output, input, sums, grad_weight,
                        <Py_ssize_t*>workspace, <floating*>(own + t * s.own))
-    small_weights(conv, &s, sums, grad_weight)
+    for t in range(s.blocks if s.parts > 1 else 0):
+        small_weights(conv, &s, t, sums + t * s.parts * conv.K * lanes_of(sizeof(floating)), grad_weight)
     cyconv_release(workspace)
     return 1
 
 
-cdef void small_weights(const Conv* conv, const Small* s, const floating* sums, floating* grad_weight) noexcept nogil:
-    """The gradient from the sums of all parts."""
-    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), size = conv.K * lanes, o, k, part
-    cdef const floating* first
+cdef void small_weights(const Conv* conv, const Small* s, Py_ssize_t block, const floating* sums,
+                        floating* grad_weight) noexcept nogil:
+    """The gradients of the filters of one vector, from the sums of its parts."""
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), size = conv.K * lanes, c = block * lanes, l, k, part
     cdef floating total
-    for o in range(conv.C_out):
-        first = sums + o // lanes * s.parts * size + o % lanes
+    for l in range(min(lanes, conv.C_out - c)):
         for k in range(conv.K):
-            total = first[k * lanes]
+            total = sums[k * lanes + l]
             for part in range(1, s.parts):
-                total += first[part * size + k * lanes]
-            grad_weight[o * conv.K + k] = total
+                total += sums[part * size + k * lanes + l]
+            grad_weight[(c + l) * conv.K + k] = total
 
 
 cdef void small_sums(const Conv* conv, const Small* s, Py_ssize_t task, Py_ssize_t past, const floating* grad_output,
-                     const floating* input, floating* sums, const Py_ssize_t* place, floating* line) noexcept nogil:
-    """sums[vector of channels, part of the batch, tap] of the tasks task..past."""
+                     const floating* input, floating* sums, floating* grad_weight, const Py_ssize_t* place,
+                     floating* line) noexcept nogil:
+    """sums[vector of channels, part of the batch, tap] of the tasks task..past; or the gradient, where a part is all."""
     cdef uint64_t control = flush_denormals()
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), size = conv.K * lanes, c, n, count, part
     cdef floating* grads = line + s.line
+    cdef floating* own = grads + s.out
     memset(line, 0, s.line * sizeof(floating))
-    memset(sums + task * size, 0, (past - task) * size * sizeof(floating))
     for task in range(task, past):
+        if s.parts > 1:
+            own = sums + task * size
+        memset(own, 0, size * sizeof(floating))
         c, part = task // s.parts * lanes, task % s.parts
         count = min(lanes, conv.C_out - c)
         for n in range(part * conv.N // s.parts, (part + 1) * conv.N // s.parts):
             lay_vectors(input + (n * conv.C_out + c) * s.pixels, s.pixels, count, place, line)
             lay_vectors(grad_output + (n * conv.C_out + c) * s.outputs, s.outputs, count, place + s.pixels, grads)
             vector_tap_sums(line, s.strip.width * lanes, place + s.pixels + s.outputs, conv.K, grads, conv.H_out, conv.W_out,
-                            sums + task * size)
+                            own)
+        if s.parts == 1:
+            small_weights(conv, s, task, own, grad_weight)
     restore_denormals(control)
