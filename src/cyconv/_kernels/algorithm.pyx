@@ -30,7 +30,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     cdef bint planes = asked == AUTO and depthwise_applies(conv)
     cdef double least, cycles
     cdef int best
-    if planes and conv.M == 1:
+    if planes and conv.M == 1:  # no other costs less
         return DEPTHWISE
     if asked == WINOGRAD and tiles:
         return WINOGRAD
@@ -51,8 +51,9 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
-# of float32 layers with one thread: on a Zen 3 (AVX2), and those of Winograd on an Emerald Rapids (AVX-512 and AVX2), where
-# 65 layers lose 0.2 % of their time to a wrong choice forward and wrt the input, 0.6 % wrt the weight. Only ratios matter.
+# of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 139 layers of the
+# benchmarks, without the groups "depthwise" and "small", lose 1.0 % of their time to a wrong choice forward, 0.5 % wrt the
+# input, 1.1 % wrt the weight. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines
@@ -150,7 +151,8 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
         parts = blocks * parts_of(&s, s.rows * s.columns)
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
-    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products * (LONE if s.width == lanes else 1)
+    products *= LONE if s.width == lanes else 1
+    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
                           + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 

@@ -29,10 +29,10 @@ from cyconv._kernels.panels cimport (
     CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
     all_finite, close_dots, columns_gemm, copy_rows, cyconv_ahead, cyconv_columns, cyconv_filter, cyconv_kernel, cyconv_made,
     cyconv_tile, dots, filter_plane, gemm, gemm_scratch, interleave, interleave_row, lanes_of, lay_channels, lay_rows,
-    lay_vectors, line_dots, line_product, output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps, panel_rows,
-    panels_gemm, panels_size, shared_scratch, store_planes, tap_sums, taps, taps_gradient, tile_values, transpose,
-    vector_tap_sums, vector_taps, weight_panel)
+    line_dots, line_product, output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm,
+    panels_size, shared_scratch, tap_sums, taps, taps_gradient, tile_values, transpose, weight_panel)
 from cyconv._kernels.pools cimport average_row, max_plane, share_row
+from cyconv._kernels.planes cimport lay_vectors, store_planes, vector_tap_sums, vector_taps
 from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
 from cyconv._kernels.window cimport Window, c_window, first_inside, past_inside, windows
 

@@ -8,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, RUN_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
+    const int PANEL_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     ctypedef struct cyconv_ahead:
         const char* at
         Py_ssize_t bytes, step, runs
@@ -55,18 +55,6 @@ cdef extern from "vectors.h":
         Py_ssize_t H, W, top, left, kernel_h, kernel_w, stride, W_out, lines, reach, edges
     int cyconv_float_all_finite(const float*, Py_ssize_t) noexcept nogil
     int cyconv_double_all_finite(const double*, Py_ssize_t) noexcept nogil
-    void cyconv_float_lay_vectors(const float*, Py_ssize_t, Py_ssize_t, const Py_ssize_t*, float*) noexcept nogil
-    void cyconv_float_store_planes(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_float_vector_taps(const float*, Py_ssize_t, const Py_ssize_t*, const Py_ssize_t*, Py_ssize_t, const float*,
-                                  const float*, int, Py_ssize_t, Py_ssize_t, float*, Py_ssize_t, Py_ssize_t) noexcept nogil
-    void cyconv_float_vector_tap_sums(const float*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const float*, Py_ssize_t,
-                                      Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_lay_vectors(const double*, Py_ssize_t, Py_ssize_t, const Py_ssize_t*, double*) noexcept nogil
-    void cyconv_double_store_planes(const double*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
-    void cyconv_double_vector_taps(const double*, Py_ssize_t, const Py_ssize_t*, const Py_ssize_t*, Py_ssize_t, const double*,
-                                  const double*, int, Py_ssize_t, Py_ssize_t, double*, Py_ssize_t, Py_ssize_t) noexcept nogil
-    void cyconv_double_vector_tap_sums(const double*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const double*, Py_ssize_t,
-                                      Py_ssize_t, double*) noexcept nogil
     void cyconv_float_lay_channels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                    Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_interleave(const float*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
@@ -234,42 +222,6 @@ cdef inline bint all_finite(const floating* values, Py_ssize_t count) noexcept n
         return cyconv_float_all_finite(values, count)
     else:
         return cyconv_double_all_finite(values, count)
-
-
-cdef inline void lay_vectors(const floating* planes, Py_ssize_t count, Py_ssize_t channels, const Py_ssize_t* place,
-                             floating* line) noexcept nogil:
-    # line[place[p] + l] = pixel p < count of plane l < channels, and zeros: a vector of channels.
-    if floating is float:
-        cyconv_float_lay_vectors(planes, count, channels, place, line)
-    else:
-        cyconv_double_lay_vectors(planes, count, channels, place, line)
-
-
-cdef inline void store_planes(const floating* vectors, Py_ssize_t count, Py_ssize_t channels, floating* planes) noexcept nogil:
-    # Element p < count of plane l < channels is element l of vector p.
-    if floating is float:
-        cyconv_float_store_planes(vectors, count, channels, planes)
-    else:
-        cyconv_double_store_planes(vectors, count, channels, planes)
-
-
-cdef inline void vector_taps(const floating* line, Py_ssize_t width, const Py_ssize_t* distance, const Py_ssize_t* order,
-                             Py_ssize_t taps, const floating* weight, const floating* start, bint relu, Py_ssize_t rows,
-                             Py_ssize_t count, floating* out, Py_ssize_t row_step, Py_ssize_t step) noexcept nogil:
-    # Rows of sums of taps of a line of vectors.
-    if floating is float:
-        cyconv_float_vector_taps(line, width, distance, order, taps, weight, start, relu, rows, count, out, row_step, step)
-    else:
-        cyconv_double_vector_taps(line, width, distance, order, taps, weight, start, relu, rows, count, out, row_step, step)
-
-
-cdef inline void vector_tap_sums(const floating* line, Py_ssize_t width, const Py_ssize_t* distance, Py_ssize_t taps,
-                                 const floating* grads, Py_ssize_t rows, Py_ssize_t count, floating* sums) noexcept nogil:
-    # sums[t] += sum over positions of grads * line[distance[t]], vectors.
-    if floating is float:
-        cyconv_float_vector_tap_sums(line, width, distance, taps, grads, rows, count, sums)
-    else:
-        cyconv_double_vector_tap_sums(line, width, distance, taps, grads, rows, count, sums)
 
 
 cdef inline void lay_channels(const floating* planes, Py_ssize_t plane, Py_ssize_t row_length, Py_ssize_t H, Py_ssize_t W,
