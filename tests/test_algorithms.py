@@ -81,6 +81,27 @@ IMPLICIT = {
     "more-padding-than-kernel": Geometry((1, 3, 9, 8), 4, 2, 1, 5),
 }
 
+# Filters as vectors: one, several and a lone one of them, with a part that is empty; several images in a tile, parts
+# of a row; lines that blocks of filters share, weights that are packed for all tiles, some channels at a time, or by
+# each task; strides (phases) of which one has fewer columns or none; several parts of the batch, blocks of channels and
+# of filters (wrt the weight).
+DIRECT = {
+    "one-filter": Geometry((1, 1, 5, 4), 1, (3, 2), (2, 1)),
+    "lone-vector": Geometry((2, 9, 14, 15), 70, 3, 2, 1),
+    "panels": Geometry((1, 5, 19, 18), 140, (2, 3), (1, 2), 1),
+    "images": Geometry((23, 16, 6, 8), 40, (3, 2), 2, (1, 0)),
+    "parts-of-a-row": Geometry((1, 6, 5, 1300), 20, (2, 3), (1, 2), 1),
+    "weights-by-task": Geometry((1, 120, 15, 13), 200, 3, 2, 1),
+    "channels-in-passes": Geometry((7, 300, 17, 19), 520, 3, 2, 1),
+    "groups-in-passes": Geometry((4, 260, 19, 17), 520, 5, (2, 1), 2, 1, 2),
+    "odd-columns": Geometry((2, 5, 13, 9), 37, 3, 2, 1),
+    "one-column": Geometry((2, 5, 9, 1), 20, (3, 1), 2, (1, 0)),
+    "stride-3": Geometry((2, 6, 17, 23), 18, (4, 5), 3, 2),
+    "parts-of-the-batch": Geometry((3, 4, 60, 61), 24, 3, 2, 1),
+    "large-kernel": Geometry((2, 40, 25, 30), 36, (17, 9), 2, (8, 4)),
+    "dilation-and-stride": Geometry((2, 8, 33, 29), 49, (3, 4), (2, 3), 2, (2, 3)),
+}
+
 # Blocks of output channels that share the columns of their tile: images in one product, columns made in several
 # passes, in one piece of a plane and for each group; a 1x1 kernel's, which are the image itself.
 SHARED = {
@@ -156,11 +177,11 @@ def products(geometry, arrays, algorithm):
     return output, grad_input, grad_weight
 
 
-@cases("geometry", IMPLICIT)
+@cases("geometry", IMPLICIT | DIRECT)
 @dtypes
-@pytest.mark.parametrize("algorithm", ["columns", "implicit"])
+@pytest.mark.parametrize("algorithm", ["columns", "implicit", "direct"])
 def test_products(geometry, dtype, algorithm):
-    """Both ways, exactly: sums of integers have no rounding."""
+    """Each way, exactly: sums of integers have no rounding."""
     arrays = geometry.arrays(dtype, whole)
     with using("numpy"):
         expected = products(geometry, arrays, "auto")
@@ -176,12 +197,43 @@ def test_implicit_same_bits(backend, geometry):
     assert_same_bits(lambda: products(geometry, arrays, "implicit"))
 
 
-def forward_of_columns(geometry, arrays):
+@cases("geometry", DIRECT)
+@dtypes
+def test_direct_same_bits(backend, geometry, dtype):
+    arrays = geometry.arrays(dtype, real)
+    assert_same_bits(lambda: products(geometry, arrays, "direct"))
+
+
+@cases("geometry", DIRECT)
+@dtypes
+def test_direct_applies(backend, geometry, dtype):
+    """To each of these, where products are our own: no other algorithm hides behind the tests above."""
+    window = _window.parse("direct", geometry.image[2:], *geometry.window)
+    grad_output, input, _, _ = geometry.arrays(dtype)
+    for which in ("forward", "input", "weight"):
+        sizes = input.shape, grad_output.shape, dtype().itemsize, window, geometry.groups
+        plan = _backend.kernels.conv2d_plan(*sizes, "direct", which)
+        assert (plan["algorithm"] == "direct") == _backend.kernels.OWN_GEMM
+
+
+def forward_of(geometry, arrays, algorithm):
+    """With bias and ReLU."""
     grad_output, input, weight, bias = arrays
-    window = _window.parse("columns", input.shape[2:], *geometry.window)
+    window = _window.parse("forward", input.shape[2:], *geometry.window)
     output = np.full_like(grad_output, np.nan)
-    _backend.kernels.conv2d_forward(input, weight, bias, window, geometry.groups, "columns", True, output)
+    _backend.kernels.conv2d_forward(input, weight, bias, window, geometry.groups, algorithm, True, output)
     return output
+
+
+@cases("geometry", DIRECT)
+@dtypes
+def test_direct_with_relu(geometry, dtype):
+    arrays = geometry.arrays(dtype, whole)
+    with using("numpy"):
+        expected = forward_of(geometry, arrays, "direct")
+    for level in LEVELS:
+        with using(level):
+            np.testing.assert_array_equal(forward_of(geometry, arrays, "direct"), expected, err_msg=level)
 
 
 @cases("geometry", SHARED)
@@ -190,11 +242,11 @@ def test_shared_columns(geometry, dtype):
     """Exactly, with bias and ReLU after the last pass: sums of integers have no rounding."""
     arrays = geometry.arrays(dtype, whole)
     with using("numpy"):
-        expected = forward_of_columns(geometry, arrays)
+        expected = forward_of(geometry, arrays, "columns")
     assert 0 < np.count_nonzero(expected) < expected.size
     for level in LEVELS:
         with using(level):
-            np.testing.assert_array_equal(forward_of_columns(geometry, arrays), expected, err_msg=level)
+            np.testing.assert_array_equal(forward_of(geometry, arrays, "columns"), expected, err_msg=level)
             window = _window.parse("columns", geometry.image[2:], *geometry.window)
             sizes = geometry.image, expected.shape, expected.itemsize, window, geometry.groups
             plan = _backend.kernels.conv2d_plan(*sizes, "columns", "forward")
@@ -206,19 +258,20 @@ def test_shared_columns(geometry, dtype):
 @dtypes
 def test_shared_columns_same_bits(backend, geometry, dtype):
     arrays = geometry.arrays(dtype, real)
-    assert_same_bits(lambda: forward_of_columns(geometry, arrays))
+    assert_same_bits(lambda: forward_of(geometry, arrays, "columns"))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
 @pytest.mark.parametrize("name", ["few-channels", "strides"])
-def test_implicit_not_finite(backend, value, k, name):
+@pytest.mark.parametrize("algorithm", ["implicit", "direct"])
+def test_products_not_finite(backend, algorithm, value, k, name):
     """Zeros around rows meet a value that is not finite: only where the direct sum has such a term."""
     for place in (0, 5, -1):
         arrays = IMPLICIT[name].arrays(np.float32, real)
         arrays[k].flat[place] = value
         with np.errstate(invalid="ignore"):
-            direct, chosen = (products(IMPLICIT[name], arrays, algorithm) for algorithm in ("columns", "implicit"))
+            direct, chosen = (products(IMPLICIT[name], arrays, algorithm) for algorithm in ("columns", algorithm))
         for a, b in zip(direct, chosen, strict=True):
             np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 
@@ -277,7 +330,7 @@ def exact_products(kernel, stride):
         return geometry, arrays, products(geometry, [array.astype(np.float64) for array in arrays], "auto")
 
 
-@pytest.mark.parametrize("algorithm", ["columns", "implicit", "winograd"])
+@pytest.mark.parametrize("algorithm", ["columns", "implicit", "direct", "winograd"])
 @pytest.mark.parametrize(
     ("kernel", "stride"), [((2, 2), 1), ((3, 3), 1), ((4, 4), 1), ((5, 5), 1), ((3, 3), 2), ((1, 3), 1), ((7, 1), 1)]
 )

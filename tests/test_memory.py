@@ -72,7 +72,7 @@ def test_workspace(backend, which):
         if W > 1000 and _backend.name == "numpy":
             continue  # its pieces are whole rows of outputs
         window = _window.parse("test", (H, W), kernel, stride, 0, *(dilation or [1]))
-        for algorithm in ("auto", "columns", "implicit"):
+        for algorithm in ("auto", "columns", "implicit", "direct"):
             plan = _backend.kernels.conv2d_plan(
                 (N, C_in, H, W), (N, C_out, *window.output_size(H, W)), 4, window, 1, algorithm, which
             )
@@ -93,7 +93,7 @@ kernels, window = _backend.kernels, _window.parse("test", (40, 40), 3, 1, 0, 1)
 x, w, y = np.ones((16, 64, 40, 40), "f"), np.ones((64, 64, 3, 3), "f"), np.zeros((16, 64, 38, 38), "f")
 x[...], w[...], y[...] = 1, 1, 0  # there are pages for them
 out, gradient = y.copy(), x.copy()
-ALGORITHMS = "columns", "implicit", "winograd"
+ALGORITHMS = "columns", "implicit", "direct", "winograd"
 wide, narrow, row = np.ones((1, 64, 3, 2**14), "f"), np.ones((64, 1, 3, 3), "f"), np.ones((1, 64, 1, 2**14 - 2), "f")
 calls = [
     *(lambda a=a: kernels.conv2d_forward(x, w, None, window, 1, a, False, out) for a in ALGORITHMS),
@@ -135,7 +135,7 @@ def test_no_memory(level):
     """MemoryError from every kernel with workspace; BLAS has its threads back, and the next call works."""
     errors = run_python(LIMITED, CYCONV_BACKEND="cython", CYCONV_LEVEL=level, **ALLOCATOR).stdout
     errors = errors.splitlines()
-    assert len(errors) == 13, errors
+    assert len(errors) == 16, errors
     for error in errors[:-1]:
         assert error == "cyconv: the workspace could not be allocated"
     assert errors[-1].startswith("Unable to allocate")  # NumPy's

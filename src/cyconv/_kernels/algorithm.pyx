@@ -7,6 +7,7 @@ cdef enum:  # algorithms; the first two are wishes alone
     IMPLICIT
     WINOGRAD
     DEPTHWISE
+    DIRECT
 
 cdef enum:  # passes
     FORWARD
@@ -15,11 +16,13 @@ cdef enum:  # passes
 
 
 cdef int c_algorithm(algorithm):
-    """The caller's word as a number: "auto", "im2col", "winograd"; tests say "columns" and "implicit" too."""
+    """The caller's word as a number: "auto", "im2col", "winograd"; tests say "columns", "implicit" and "direct" too."""
     if algorithm == "auto":
         return AUTO
     if algorithm == "winograd":
         return WINOGRAD
+    if algorithm == "direct":
+        return DIRECT
     return PRODUCTS if algorithm == "im2col" else IMPLICIT if algorithm == "implicit" else IM2COL
 
 
@@ -36,11 +39,17 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         return WINOGRAD
     if asked == IMPLICIT and lines:
         return IMPLICIT
+    if asked == DIRECT and direct_applies(conv, which, itemsize):
+        return DIRECT
     least, best = im2col_cycles(conv, which, itemsize), IM2COL
     if lines:
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
+    if asked in (AUTO, PRODUCTS) and direct_applies(conv, which, itemsize):
+        cycles = direct_cycles(conv, which, itemsize)
+        if cycles < least:
+            least, best = cycles, DIRECT
     if tiles:
         cycles = winograd_cycles(conv, which, itemsize)
         if cycles < least and winograd_fits(conv, which, itemsize):
@@ -56,7 +65,8 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 # input, 1.1 % wrt the weight. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
-cdef double PANEL = 16       # or to pack a vector of them from lines
+cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride
+cdef double STREAMED = 0.7   # to read one weight from memory, or to write its gradient; twice that where it is transposed
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
@@ -73,6 +83,10 @@ cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
 cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
 cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache
+cdef double PIXEL = 0.95     # a product of direct convolution, which loads little beside its factors
+cdef double ROW = 9          # to lay a row of one of its lines
+cdef double TRANSPOSED = 34  # to transpose a vector of outputs, and to store it
+cdef double KEPT = 50        # to read and write a vector of its sums wrt the weight, for each tile
 cdef double LONE = 1.3       # a product of one vector of filters
 cdef double[3] ALONE = [1.8, 2, 2.8]  # a product of depthwise convolution, whose loads no other filter shares, of each pass
 
@@ -80,18 +94,19 @@ cdef double[3] ALONE = [1.8, 2, 2.8]  # a product of depthwise convolution, whos
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     """Products of vectors, of positions or (wrt the weight) of taps, the making of the columns, the storing of outputs."""
     cdef Py_ssize_t lanes = lanes_of(itemsize)
-    cdef double positions = <double>conv.N * conv.groups * conv.L
-    cdef double taps = conv.K, filters = conv.M
-    cdef bint copied = conv.direct or lines_apply(conv)  # whole vectors of columns, or read in place
+    cdef double positions = <double>conv.N * conv.groups * conv.L, column = COLUMN
+    cdef double taps = conv.K, filters = conv.M, weights = <double>conv.C_out * conv.K
     if which == BACKWARD_WEIGHT:
-        return positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes)
-                            + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
-    if which == BACKWARD_INPUT and conv.direct:  # forward with weight^T
+        return weights * STREAMED + positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes)
+                                                 + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
+    if which == BACKWARD_INPUT and conv.pointwise:  # forward with weight^T
         taps, filters = filters, taps
     cdef double products = ceil(filters / ROWS) * ROWS / lanes
-    if which == BACKWARD_INPUT and not conv.direct:
-        return positions * taps * (products + ADD)
-    return positions * (taps * (products + (PANEL / lanes if copied else COLUMN)) + products * OUTPUT)
+    if which == BACKWARD_INPUT and not conv.pointwise:
+        return 2 * weights * STREAMED + positions * taps * (products + ADD)
+    if conv.pointwise or lines_apply(conv):  # whole vectors of columns, or read in place
+        column = PANEL / lanes if conv.window.stride_w == 1 else 2 * PANEL / lanes
+    return weights * STREAMED + positions * (taps * (products + column) + products * OUTPUT)
 
 
 cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -120,6 +135,36 @@ cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = round_up(conv.M, ROWS)
     return strips * (M * conv.K * (DOT * s.positions / lanes_of(itemsize) + CLOSE)
                      + conv.C * s.channel * line_element(&s.strip) + s.blocks * M * s.positions * LINE)
+
+
+cdef double direct_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    """Products of vectors of filters; the laying of lines, the packing of weights, the transposing of outputs."""
+    if which == BACKWARD_WEIGHT:
+        return direct_weight_cycles(conv, itemsize)
+    cdef bint backward = which == BACKWARD_INPUT
+    cdef Direct s = direct_sizes(conv, backward, itemsize)
+    cdef const Strip* strip = &s.strip
+    cdef double positions = <double>conv.N * conv.groups * ceil_div(s.H, strip.phases_h) * ceil_div(s.W, strip.phases_w)
+    cdef double taps = conv.window.kernel_h * conv.window.kernel_w, tiles = direct_tiles(conv, &s)
+    cdef double stored = ceil_div(s.C, s.channels) * strip.phases_h * strip.phases_w * (TRANSPOSED if strip.phases_w < 3 else APART)
+    return (positions * s.vectors * (s.C * taps * PIXEL + stored) + tiles * s.images * s.C * laid_lines(&s)
+            + s.vectors * lanes_of(itemsize) * s.C * taps * (conv.groups if s.packed else tiles) * (6 if backward else 1.5))
+
+
+cdef inline double laid_lines(const Direct* s) noexcept nogil:
+    # To lay those of a channel of a tile: elements, and rows.
+    return s.strip.lines * (2 * LINE * s.strip.width + ROW)
+
+
+cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
+    """Products of vectors of filters and pixels; the laying of lines, the transposing of gradients, the keeping of sums."""
+    cdef DirectWeight s = direct_weight_sizes(conv, itemsize)
+    cdef const Direct* t = &s.tiling
+    cdef double tiles = <double>s.tiles * conv.groups, taps = conv.window.kernel_h * conv.window.kernel_w
+    cdef double rows = s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS))
+    return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * 0.9 * PIXEL + lanes_of(itemsize) * s.blocks)
+            + tiles * t.blocks * t.images * conv.C * laid_lines(t)
+            + conv.K * t.vectors * (tiles * KEPT + conv.groups * s.splits * 12))
 
 
 cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:

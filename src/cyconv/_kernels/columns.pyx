@@ -12,7 +12,7 @@ cdef bint lines_apply(const Conv* conv) noexcept nogil:
     cdef const Window* w = &conv.window
     cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, rows, columns, height, width
     cdef Py_ssize_t reach_h = w.dilation_h * (w.kernel_h - 1), reach_w = w.dilation_w * (w.kernel_w - 1)
-    if (not CYCONV_PANELS or conv.direct or taps > PANEL_DEPTH or w.stride_h * w.stride_w > taps
+    if (not CYCONV_PANELS or conv.pointwise or taps > PANEL_DEPTH or w.stride_h * w.stride_w > taps
             or max(w.stride_h, w.stride_w) > 8 or max(reach_h, reach_w) > FARTHEST or conv.L > INT_MAX):
         return False
     columns = conv.W_out
@@ -28,7 +28,7 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
     cdef Py_ssize_t rows = conv.H_out, lanes = lanes_of(itemsize), channels
     cdef Strip strip
-    if CYCONV_PANELS and conv.direct and tiling.images > 1:  # the images are lines of whole planes
+    if CYCONV_PANELS and conv.pointwise and tiling.images > 1:  # the images are lines of whole planes
         tiling.taps, tiling.columns = even_part(conv.K, PANEL_DEPTH), 0
         tiling.table = round_up(tiling.taps * sizeof(Py_ssize_t), 64)
     if not lines_apply(conv):
@@ -56,7 +56,7 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
 cdef void lay_taps_of(const Conv* conv, const Tiling* tiling, Py_ssize_t* distance) noexcept nogil:
     """The distances of the taps of one product, or those of its planes."""
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, t
-    if conv.direct:
+    if conv.pointwise:
         for t in range(tiling.taps):
             distance[t] = t * conv.L
         return
@@ -71,8 +71,8 @@ cdef const floating* lay_lines(const Conv* conv, const Tiling* tiling, const flo
     """The lines of the channels of taps k0..k0+k, and how their columns are read."""
     cdef Py_ssize_t plane = conv.H_in * conv.W_in, taps = conv.window.kernel_h * conv.window.kernel_w, n, c
     input += (n0 * conv.C_in + g * conv.C + k0 // taps) * plane
-    columns.distance, columns.exact = distance, conv.direct
-    if conv.direct:
+    columns.distance, columns.exact = distance, conv.pointwise
+    if conv.pointwise:
         columns.W = columns.L = columns.width = plane
         columns.image = conv.C_in * plane
         return input

@@ -5,7 +5,7 @@ cdef struct Conv:
     Py_ssize_t N, C_in, H_in, W_in, C_out, H_out, W_out, groups
     Py_ssize_t C, M, K      # input channels, output channels, taps C*kernel_h*kernel_w
     Py_ssize_t L            # output positions H_out*W_out
-    bint direct             # 1x1, stride 1, unpadded: the image is its own columns
+    bint pointwise          # 1x1, stride 1, unpadded: the image is its own columns
     Window window
     int threads             # at most
 
@@ -29,7 +29,7 @@ cdef void derive(Conv* conv) noexcept nogil:
     conv.M = conv.C_out // conv.groups
     conv.K = conv.C * window.kernel_h * window.kernel_w
     conv.L = conv.H_out * conv.W_out
-    conv.direct = (window.kernel_h == 1 and window.kernel_w == 1 and window.stride_h == 1
+    conv.pointwise = (window.kernel_h == 1 and window.kernel_w == 1 and window.stride_h == 1
                    and window.stride_w == 1 and conv.H_in == conv.H_out and conv.W_in == conv.W_out
                    and window.pad_top == 0 and window.pad_left == 0)
 

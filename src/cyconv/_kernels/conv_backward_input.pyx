@@ -23,7 +23,7 @@ cdef Tiling tile_backward_input(const Conv* conv, size_t itemsize) noexcept nogi
     divide(conv.H_in, ceil_div(wanted, max(1, tasks)), 4 * reach, &tiling.rows, &tiling.row_blocks)
     tiling.taps = min(tiling.taps, tiling.block * taps)
     tiling.columns = tiling.taps * tiling.images * tiling.positions
-    if conv.direct and not tiling.gathered:
+    if conv.pointwise and not tiling.gathered:
         tiling.columns = 0
     if tiling.gathered:
         tiling.buffer = conv.M * tiling.images * tiling.positions
@@ -59,6 +59,8 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         done = winograd(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == IMPLICIT:
         done = implicit(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
+    elif algorithm == DIRECT:
+        done = direct(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif transposed_first(conv, sizeof(floating)):
         swapped = swapped_sides(conv)
         return forward_columns(&swapped, grad_output, weight, True, <const floating*>NULL, False, grad_input)
@@ -85,7 +87,7 @@ cdef bint transposed_first(const Conv* conv, size_t itemsize) noexcept nogil:
     cdef size_t weights = transposed_size(conv) * itemsize
     cdef Conv swapped
     cdef Tiling tiling
-    if not CYCONV_PANELS or not conv.direct or conv.N * conv.L < TRANSPOSED_POSITIONS or weights > TRANSPOSED_BYTES:
+    if not CYCONV_PANELS or not conv.pointwise or conv.N * conv.L < TRANSPOSED_POSITIONS or weights > TRANSPOSED_BYTES:
         return False
     swapped = swapped_sides(conv)
     tiling = tile_forward(&swapped, itemsize, weights)

@@ -44,7 +44,7 @@ cdef void share_columns(const Conv* conv, size_t itemsize, size_t weights, Tilin
     if tiles_in(conv, &wide) * wide.blocks >= min(TASKS, tasks):  # more blocks of fewer tiles cost little now
         s = wide
     P, tiles = s.images * s.positions, tiles_in(conv, &s)
-    lines = s.table > 0 and not conv.direct
+    lines = s.table > 0 and not conv.pointwise
     s.scratch = shared_scratch(itemsize)
     if not lines:
         s.taps = even_part(conv.K, PANEL_DEPTH)
@@ -100,6 +100,8 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
         done = winograd(conv, False, input, weight, bias, relu, output)
     elif algorithm == IMPLICIT:
         done = implicit(conv, False, input, weight, bias, relu, output)
+    elif algorithm == DIRECT:
+        done = direct(conv, False, input, weight, bias, relu, output)
     if done:
         return min(done, 0)
     return forward_columns(conv, input, weight, False, bias, relu, output)

@@ -26,10 +26,9 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
         }
         return;
     }
-    ptrdiff_t p = 0;
-    for (; p < k && k >= LANES; p += LANES) {
-        if (k - p < LANES) p = k - LANES; /* the last ones again */
-        for (ptrdiff_t j = 0; j < width; j += LANES) {
+    for (ptrdiff_t j = 0; j < width && k >= LANES; j += LANES) /* few rows at once: processors foresee some streams */
+        for (ptrdiff_t p = 0; p < k; p += LANES) {
+            if (k - p < LANES) p = k - LANES; /* the last ones again */
             PANEL(vector) v[LANES];
             if (columns - j >= LANES) PANEL(load_transposed)(b + j * ldb + p, ldb, v, LANES);
             else PANEL(load_few_transposed)(b + j * ldb + p, ldb, v, columns - j);
@@ -38,8 +37,7 @@ static void PANEL(pack_columns)(const REAL *b, ptrdiff_t ldb, int transposed, pt
             else
                 for (int l = 0; l < LANES; l++) memcpy(packed + (p + l) * width + j, &v[l], (width - j) * sizeof(REAL));
         }
-    }
-    for (; p < k; p++)
+    for (ptrdiff_t p = 0; p < k && k < LANES; p++)
         for (ptrdiff_t j = 0; j < width; j++) packed[p * width + j] = j < columns ? b[j * ldb + p] : 0;
 }
 

@@ -73,7 +73,7 @@ cdef bint implicit_applies(const Conv* conv, int which, size_t itemsize) noexcep
     cdef const Window* w = &conv.window
     cdef Implicit s
     cdef ImplicitWeight weight
-    if not CYCONV_PANELS or conv.direct or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PASS_TAPS:
+    if not CYCONV_PANELS or conv.pointwise or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PASS_TAPS:
         return False
     if which == BACKWARD_WEIGHT:
         weight = implicit_weight_sizes(conv, itemsize)

@@ -26,11 +26,11 @@ from cyconv import _threads
 from cyconv cimport capi
 from cyconv._kernels.blas cimport blas_gemm
 from cyconv._kernels.panels cimport (
-    CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
+    CYCONV_PANELS, GEMM_PANELS, GROUP, LINE_PANELS, PANEL_DEPTH, PANEL_VECTORS, ROWS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES,
     all_finite, close_dots, columns_gemm, copy_rows, cyconv_ahead, cyconv_columns, cyconv_filter, cyconv_kernel, cyconv_made,
-    cyconv_tile, dots, filter_plane, gemm, gemm_scratch, interleave, interleave_row, lanes_of, lay_channels, lay_rows,
-    line_dots, line_product, output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps, panel_rows, panels_gemm,
-    panels_size, shared_scratch, tap_sums, taps, taps_gradient, tile_values, transpose, weight_panel)
+    cyconv_tile, dots, filter_plane, gemm, gemm_scratch, interleave, interleave_row, lanes_of, lay_channels, lay_padded, lay_rows,
+    line_dots, line_product, output_tiles, pack_columns_of, pack_filters, pack_panels, pack_taps,
+    pack_transposed_taps, panel_rows, panels_gemm, panels_size, pixel_products, shared_scratch, store_phases, store_pixels, tap_sums, taps, taps_gradient, tile_values, transpose, weight_panel)
 from cyconv._kernels.pools cimport average_row, max_plane, share_row
 from cyconv._kernels.planes cimport lay_vectors, store_planes, vector_tap_sums, vector_taps
 from cyconv._kernels.sums cimport exponentials, sum_products, sum_run, sum_squares
@@ -53,6 +53,8 @@ include "small_planes.pyx"
 include "depthwise.pyx"
 include "implicit.pyx"
 include "implicit_weight.pyx"
+include "direct.pyx"
+include "direct_weight.pyx"
 include "algorithm.pyx"
 include "pool.pyx"
 include "matmul.pyx"

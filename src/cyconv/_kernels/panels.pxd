@@ -8,7 +8,7 @@ cdef extern from "vectors.h":
     const int ROWS, GROUP
     const int FLOAT_LANES, DOUBLE_LANES
     const int CYCONV_PANELS
-    const int PANEL_DEPTH, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
+    const int PANEL_DEPTH, PANEL_VECTORS, GEMM_PANELS, LINE_PANELS, TILE_ROWS, WINOGRAD_CHANNELS, WINOGRAD_GROUP_BYTES
     ctypedef struct cyconv_ahead:
         const char* at
         Py_ssize_t bytes, step, runs
@@ -111,6 +111,22 @@ cdef extern from "vectors.h":
     void cyconv_double_line_product(const double*, const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     int, const double*, int, int, int, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
+    void cyconv_float_pixel_products(const float*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const float*, int, int,
+                                     float*, cyconv_ahead*) noexcept nogil
+    void cyconv_float_store_pixels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, int, int, float*, Py_ssize_t) noexcept nogil
+    void cyconv_float_store_phases(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*,
+                                 Py_ssize_t) noexcept nogil
+    void cyconv_float_lay_padded(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_float_pack_transposed_taps(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*,
+                                           const Py_ssize_t*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
+    void cyconv_double_pixel_products(const double*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const double*, int, int,
+                                     double*, cyconv_ahead*) noexcept nogil
+    void cyconv_double_store_pixels(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, int, int, double*, Py_ssize_t) noexcept nogil
+    void cyconv_double_store_phases(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*,
+                                 Py_ssize_t) noexcept nogil
+    void cyconv_double_lay_padded(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
+    void cyconv_double_pack_transposed_taps(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*,
+                                           const Py_ssize_t*, Py_ssize_t, Py_ssize_t, double*) noexcept nogil
 
 
 cdef inline void panel_rows(const floating* a, Py_ssize_t a_length, bint direct, int rows, const floating* b, Py_ssize_t k,
@@ -364,3 +380,45 @@ cdef inline void line_product(const floating* packed, const floating* line, cons
     else:
         cyconv_double_line_product(packed, line, distance, taps, filters, positions, by_rows, start, first, last, relu, sums,
                                    sums_length, width, W_out, row_step, step, plane, output, panel)
+
+
+cdef inline void pixel_products(const floating* line, const Py_ssize_t* place, Py_ssize_t pixels, const Py_ssize_t* distance,
+                                Py_ssize_t taps, const floating* panel, Py_ssize_t vectors, bint accumulate,
+                                floating* sums, cyconv_ahead* ahead) noexcept nogil:
+    if floating is float:
+        cyconv_float_pixel_products(line, place, pixels, distance, taps, panel, <int>vectors, accumulate, sums, ahead)
+    else:
+        cyconv_double_pixel_products(line, place, pixels, distance, taps, panel, <int>vectors, accumulate, sums, ahead)
+
+
+cdef inline void store_pixels(const floating* sums, Py_ssize_t length, Py_ssize_t pixels, Py_ssize_t filters, const floating* bias,
+                              bint relu, bint accumulate, floating* out, Py_ssize_t plane) noexcept nogil:
+    if floating is float:
+        cyconv_float_store_pixels(sums, length, pixels, filters, bias, relu, accumulate, out, plane)
+    else:
+        cyconv_double_store_pixels(sums, length, pixels, filters, bias, relu, accumulate, out, plane)
+
+
+cdef inline void lay_padded(const floating* plane, Py_ssize_t H, Py_ssize_t W, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows,
+                            Py_ssize_t count, floating* line) noexcept nogil:
+    if floating is float:
+        cyconv_float_lay_padded(plane, H, W, y, x, rows, count, line)
+    else:
+        cyconv_double_lay_padded(plane, H, W, y, x, rows, count, line)
+
+
+cdef inline void pack_transposed_taps(const floating* weight, Py_ssize_t room, Py_ssize_t taps, Py_ssize_t channel_step,
+                                      Py_ssize_t filters, Py_ssize_t channels, const Py_ssize_t* tap, const Py_ssize_t* count,
+                                      Py_ssize_t phases, Py_ssize_t width, floating* packed) noexcept nogil:
+    if floating is float:
+        cyconv_float_pack_transposed_taps(weight, room, taps, channel_step, filters, channels, tap, count, phases, width, packed)
+    else:
+        cyconv_double_pack_transposed_taps(weight, room, taps, channel_step, filters, channels, tap, count, phases, width, packed)
+
+
+cdef inline void store_phases(const floating* sums, Py_ssize_t phase, Py_ssize_t phases, Py_ssize_t length, Py_ssize_t pixels,
+                              Py_ssize_t filters, bint accumulate, floating* out, Py_ssize_t plane) noexcept nogil:
+    if floating is float:
+        cyconv_float_store_phases(sums, phase, phases, length, pixels, filters, accumulate, out, plane)
+    else:
+        cyconv_double_store_phases(sums, phase, phases, length, pixels, filters, accumulate, out, plane)

@@ -2,7 +2,7 @@
 
 OWN_GEMM = bool(CYCONV_PANELS)  # else products are BLAS's
 
-ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise"}
+ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise", DIRECT: "direct"}
 
 
 def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, which):
@@ -20,8 +20,12 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
         cycles["winograd"] = winograd_cycles(&conv, step, size)
     if depthwise_applies(&conv):
         cycles["depthwise"] = depthwise_cycles(&conv, step, size)
+    if direct_applies(&conv, step, size):
+        cycles["direct"] = direct_cycles(&conv, step, size)
     if chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)
+    elif chosen == DIRECT:
+        plan = direct_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else direct_plan(&conv, backward, size)
     elif chosen == IMPLICIT:
         plan = implicit_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else implicit_plan(&conv, backward, size)
     elif chosen == WINOGRAD:
@@ -70,6 +74,26 @@ cdef dict implicit_plan(const Conv* conv, bint backward, size_t itemsize):
     return plan_of((s.filters, s.strip.rows * s.strip.width, s.channels * taps),
                    tasks * phases * ceil_div(s.C, s.channels), strips, tasks,
                    team_of(conv.threads, multiply_adds(conv), tasks), s.table, implicit_bytes(&s, itemsize))
+
+
+cdef dict direct_plan(const Conv* conv, bint backward, size_t itemsize):
+    cdef Direct s = direct_sizes(conv, backward, itemsize)
+    cdef Py_ssize_t tiles = direct_tiles(conv, &s), tasks = tiles * s.blocks, lanes = lanes_of(itemsize)
+    cdef Py_ssize_t phases = s.strip.phases_h * s.strip.phases_w
+    cdef Py_ssize_t taps = ceil_div(conv.window.kernel_h * conv.window.kernel_w, phases)  # that reach one phase
+    return plan_of((s.images * s.rows * s.columns, min(s.M, PANEL_VECTORS * lanes), s.few * taps),
+                   tiles * s.panels * phases * ceil_div(s.C, s.few), tiles, tasks, team_of(conv.threads, multiply_adds(conv), tasks),
+                   s.table + direct_shared(conv, &s) * itemsize, direct_own(&s) * itemsize)
+
+
+cdef dict direct_weight_plan(const Conv* conv, size_t itemsize):
+    cdef DirectWeight s = direct_weight_sizes(conv, itemsize)
+    cdef Py_ssize_t tasks = gradient_tasks(conv, &s), lanes = lanes_of(itemsize)
+    cdef Py_ssize_t taps = s.channels * conv.window.kernel_h * conv.window.kernel_w
+    return plan_of((taps, min(conv.M, PANEL_VECTORS * lanes), s.tiling.images * s.tiling.rows * s.tiling.columns),
+                   conv.groups * s.blocks * s.tiling.panels * s.tiles, s.tiles, tasks,
+                   team_of(conv.threads, multiply_adds(conv), tasks), s.table + direct_weight_shared(conv, &s) * itemsize,
+                   direct_weight_own(&s) * itemsize)
 
 
 cdef dict implicit_weight_plan(const Conv* conv, size_t itemsize):

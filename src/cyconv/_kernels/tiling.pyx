@@ -72,7 +72,7 @@ cdef Tiling tiles_of(const Conv* conv, size_t itemsize, Py_ssize_t wanted) noexc
     tiling.gathered = tiling.images > 1 or conv.L > INT_MAX
     tiling.row_blocks = tiling.splits = tiling.blocks = 1
     tiling.rows = conv.H_in
-    if not conv.direct or tiling.images > 1 or conv.L > INT_MAX:
+    if not conv.pointwise or tiling.images > 1 or conv.L > INT_MAX:
         tiling.columns = tiling.taps * tiling.images * tiling.positions
     return tiling
 

@@ -43,6 +43,7 @@
 #endif
 
 #define GROUP (3 * ROWS) /* rows of A that pass by the panels of B together: a block of one vector */
+#define PANEL_VECTORS (ROWS > 4 ? 4 : 3) /* of filters, by GROUP / 4 or more pixels */
 #define PANEL_DEPTH (FLOAT_LANES > 8 ? 512 : 256) /* products that are added up in registers */
 #define RUN_DEPTH 256   /* the same of A that is stored transposed: a run of it stays in the L2 cache with the panels of B */
 #define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */
@@ -187,6 +188,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #include "small_planes.h"
 #include "winograd.h"
 #include "implicit.h"
+#include "direct.h"
 #include "pool.h"
 #include "sums.h"
 #include "average.h"
@@ -218,6 +220,7 @@ typedef struct { /* of depthwise filters that read the images where they lie */
 #include "small_planes.h"
 #include "winograd.h"
 #include "implicit.h"
+#include "direct.h"
 #include "pool.h"
 #include "sums.h"
 #include "average.h"

@@ -1,0 +1,384 @@
+# Convolution without columns ("direct"): the lanes of a vector are filters, and every pixel is read as a scalar, in rows that
+# are laid end to end, padded with zeros. A window is a few distances along them, so that strides, dilations and the ends of
+# rows cost nothing; no column is made or packed. The weights are packed once, for all pixels; sums are transposed when stored.
+#
+# Forward; and the gradient of the input, which is forward from grad_output with the transposed weight, phase by phase where
+# there is a stride: each phase of the pixels takes only the taps that reach it.
+
+cdef Py_ssize_t MOST_PIXELS = 288           # of a tile,
+cdef Py_ssize_t LEAST_PIXELS = 96           # and fewer only where a task would have too little to do
+cdef Py_ssize_t DIRECT_LINES = 1 << 20      # bytes of the lines of one tile: they stay in the L2 cache
+cdef Py_ssize_t DIRECT_WEIGHTS = 7 << 19    # of the weights of one pass
+cdef Py_ssize_t LINE_CHANNELS = 16          # that are laid by one task, where tiles share their lines
+
+
+cdef struct Direct:
+    Strip strip                     # what is read
+    Py_ssize_t C, M                 # channels that are read and that are made, of one group
+    Py_ssize_t H, W                 # of the planes that are made
+    Py_ssize_t step_h, step_w       # pixels of what is read, from an output to the next
+    Py_ssize_t images, rows, columns                    # of a tile, of one phase; more than one row: all columns
+    Py_ssize_t image_tiles, row_tiles, column_tiles     # how many tiles there are
+    Py_ssize_t vectors, panels      # of filters, and how many panels of them that gives
+    Py_ssize_t block, blocks        # panels of a task, and how many blocks that gives
+    Py_ssize_t channels, few        # of one pass over all tiles, and of one product
+    Py_ssize_t channel, image       # elements between the lines of two channels, and of two images
+    bint shared                     # lines are laid once for all blocks
+    bint packed                     # weights are packed once for all tiles; else by each task of a few, for each product
+    size_t weights, lines           # elements: packed weights, of one pass or of one product; lines of one tile
+    size_t places, sums             # elements of workspace of each thread, beside the lines where they are not shared
+    size_t table                    # bytes of the tables of taps, shared
+
+
+cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels) noexcept nogil:
+    """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines."""
+    cdef Direct s
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t over_h, over_w  # of a window, beyond its first pixel
+    memset(&s, 0, sizeof(Direct))
+    s.strip = plane_strip(conv, backward)
+    if backward:
+        s.C, s.M, s.H, s.W, s.step_h, s.step_w = conv.M, conv.C, conv.H_in, conv.W_in, 1, 1
+        s.rows, s.columns = s.strip.rows, ceil_div(conv.W_in, w.stride_w)
+        over_h, over_w = s.strip.lines, s.strip.width + s.strip.shared - s.columns
+    else:
+        s.C, s.M, s.H, s.W, s.step_h, s.step_w = conv.C, conv.M, conv.H_out, conv.W_out, w.stride_h, w.stride_w
+        s.rows, s.columns = conv.H_out, conv.W_out
+        over_h, over_w = w.dilation_h * (w.kernel_h - 1), w.dilation_w * (w.kernel_w - 1)
+    s.images = s.row_tiles = s.column_tiles = 1
+    if s.rows * s.columns <= pixels:
+        s.images = even_part(max(1, conv.N), pixels // (s.rows * s.columns))
+    elif s.columns <= pixels:
+        cut(&s.rows, pixels // s.columns, &s.row_tiles)
+    else:
+        cut(&s.rows, 1, &s.row_tiles)
+        cut(&s.columns, pixels, &s.column_tiles)
+    s.image_tiles = ceil_div(conv.N, s.images)
+    s.strip.lines = (s.rows - 1) * s.step_h + over_h + 1
+    s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
+    s.channel = apart(s.strip.lines * s.strip.width)
+    return s
+
+
+cdef inline void cut(Py_ssize_t* size, Py_ssize_t most, Py_ssize_t* parts) noexcept nogil:
+    # Into equal parts of at most `most`.
+    parts[0] = ceil_div(size[0], most)
+    size[0] = ceil_div(size[0], parts[0])
+
+
+cdef Direct direct_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, lanes = lanes_of(itemsize), wanted = tasks_wanted(conv), tiles, room
+    cdef Py_ssize_t positions = ceil_div(conv.H_in, w.stride_h) * ceil_div(conv.W_in, w.stride_w) if backward else conv.L
+    cdef Py_ssize_t vectors = ceil_div(conv.C if backward else conv.M, lanes), panels = ceil_div(vectors, PANEL_VECTORS)
+    cdef Direct s = direct_tiling(conv, backward, max(LEAST_PIXELS, min(MOST_PIXELS,
+                                  ceil_div(2 * conv.N * conv.groups * positions * panels, wanted))))
+    tiles = max(1, direct_tiles(conv, &s))
+    s.vectors, s.panels = vectors, panels
+    divide(s.panels, ceil_div(wanted * 3 // 4, tiles), 1, &s.block, &s.blocks)
+    s.shared = s.blocks > 1
+    room = DIRECT_LINES * (2 if s.shared else 1) // (s.images * s.channel * <Py_ssize_t>itemsize * (tiles if s.shared else 1))
+    s.packed = tiles > 2 * conv.groups or s.strip.phases_h * s.strip.phases_w > 1
+    if s.packed:
+        room = min(room, DIRECT_WEIGHTS // (conv.groups * s.vectors * lanes * taps * <Py_ssize_t>itemsize))
+    s.channels = even_part(s.C, min(s.C, max(1, room)))
+    s.few = min(s.channels, max(1, PANEL_DEPTH // taps))
+    s.image = s.channels * s.channel
+    s.weights = conv.groups * s.vectors * lanes * s.channels * taps if s.packed else s.few * taps * PANEL_VECTORS * lanes
+    s.lines = round_up(s.images * s.image, 64)
+    s.places = places_size(&s, itemsize)
+    s.sums = (s.images * s.rows * s.columns + 2 * GROUP) * PANEL_VECTORS * lanes  # of one phase of those in a row
+    s.table = round_up(((s.few + 2) * taps + s.strip.phases_h * s.strip.phases_w) * sizeof(Py_ssize_t), 64)
+    return s
+
+
+cdef inline size_t places_size(const Direct* s, size_t itemsize) noexcept nogil:
+    # Elements of workspace for the places of a tile's pixels.
+    return round_up((s.images * s.rows * s.columns + GROUP) * sizeof(Py_ssize_t), 64) // itemsize
+
+
+cdef inline Py_ssize_t direct_tiles(const Conv* conv, const Direct* s) noexcept nogil:
+    return s.image_tiles * conv.groups * s.row_tiles * s.column_tiles
+
+
+cdef inline size_t direct_own(const Direct* s) noexcept nogil:
+    # Elements of workspace of each thread.
+    return round_up(s.places + s.sums * s.strip.phases_w + (0 if s.shared else s.lines) + (0 if s.packed else s.weights), 64)
+
+
+cdef inline size_t direct_shared(const Conv* conv, const Direct* s) noexcept nogil:
+    # And of all.
+    return (s.weights if s.packed else 0) + (s.lines * direct_tiles(conv, s) if s.shared else 0)
+
+
+cdef bint direct_applies(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    cdef const Window* w = &conv.window
+    cdef Direct s
+    cdef DirectWeight weight
+    if not CYCONV_PANELS or conv.pointwise or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PANEL_DEPTH:
+        return False
+    if which == BACKWARD_WEIGHT:
+        weight = direct_weight_sizes(conv, itemsize)
+        return weight.table + (direct_weight_shared(conv, &weight) + direct_weight_own(&weight)) * itemsize <= <size_t>WORKSPACE_BYTES
+    s = direct_sizes(conv, which == BACKWARD_INPUT, itemsize)
+    return s.table + (direct_shared(conv, &s) + direct_own(&s)) * itemsize <= <size_t>WORKSPACE_BYTES
+
+
+cdef int direct(const Conv* conv, bint backward, const floating* images, const floating* weight, const floating* bias,
+                bint relu, floating* outputs) noexcept nogil:
+    """Forward, or with `backward` the gradient of the input: images and outputs change sides.
+
+    Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
+    the zeros around grad_output: there is no such term in the sum.
+    """
+    if backward and not all_finite(weight, conv.C_out * conv.K):
+        return 0
+    cdef Direct s = direct_sizes(conv, backward, sizeof(floating))
+    cdef Py_ssize_t tiles = direct_tiles(conv, &s), tasks = tiles * s.blocks, packs, lines, c0 = 0, t
+    cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
+    cdef size_t own = direct_own(&s)
+    cdef char* workspace = <char*>cyconv_acquire(s.table + (direct_shared(conv, &s) + threads * own) * sizeof(floating))
+    cdef Py_ssize_t* table = <Py_ssize_t*>workspace
+    cdef floating* weights = <floating*>(workspace + s.table)
+    cdef floating* shared = weights + (s.weights if s.packed else 0)
+    cdef floating* scratch = weights + direct_shared(conv, &s)
+    if workspace == NULL:
+        return NO_MEMORY
+    lay_direct_taps(&s, &conv.window, backward, table)
+    packs = conv.groups * s.panels if s.packed else 0
+    while c0 < s.C:
+        lines = tiles * ceil_div(min(s.channels, s.C - c0), LINE_CHANNELS) if s.shared else 0
+        if threads == 1:  # a team of one costs most of a microsecond
+            for t in range(packs + lines):
+                prepare_direct(conv, &s, backward, t, packs, c0, images, weight, table, weights, shared)
+            for t in range(tasks):
+                direct_task(conv, &s, backward, t, t + threads, c0, images, weight, weights, bias, relu, outputs, table, shared, scratch)
+        else:
+            for t in prange(packs + lines, num_threads=threads, schedule="dynamic"):
+                prepare_direct(conv, &s, backward, t, packs, c0, images, weight, table, weights, shared)
+            for t in prange(tasks, num_threads=threads, schedule="dynamic"):
+                direct_task(conv, &s, backward, t, t + threads, c0, images, weight, weights, bias, relu, outputs, table, shared, scratch + threadid() * own)
+        c0 += s.channels
+    cyconv_release(workspace)
+    return 1
+
+
+cdef inline Py_ssize_t panel_start(const Direct* s, Py_ssize_t panel) noexcept nogil:
+    # The first vector of a panel of filters: the last two share what would leave a lone vector.
+    if panel > 0 and panel == s.panels - 1 and s.vectors % PANEL_VECTORS == 1:
+        return (panel - 1) * PANEL_VECTORS + (PANEL_VECTORS + 2) // 2
+    return min(panel * PANEL_VECTORS, s.vectors)
+
+
+cdef inline Py_ssize_t filters_of(const Direct* s, Py_ssize_t panel, size_t itemsize) noexcept nogil:
+    # Its filters, in whole vectors.
+    return (panel_start(s, panel + 1) - panel_start(s, panel)) * lanes_of(itemsize)
+
+
+cdef void lay_direct_taps(const Direct* s, const Window* w, bint backward, Py_ssize_t* table) noexcept nogil:
+    """For each phase of the outputs, the distances of its taps, for each channel of a product.
+
+    They stand behind those of `lay_phases`: a distance and the place of each tap, and the number of taps of each phase.
+    """
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, phases = s.strip.phases_h * s.strip.phases_w, phase, c, k, k0 = 0
+    cdef Py_ssize_t* distance = table + 2 * taps + phases
+    if backward:
+        lay_phases(&s.strip, w, table)
+    else:
+        lay_tap_distances(s, w, table)
+        table[2 * taps] = taps
+    for phase in range(phases):
+        for c in range(s.few):
+            for k in range(k0, k0 + table[2 * taps + phase]):
+                distance[0] = c * s.channel + table[k]
+                distance += 1
+        k0 += table[2 * taps + phase]
+
+
+cdef void lay_tap_distances(const Direct* s, const Window* w, Py_ssize_t* distance) noexcept nogil:
+    """Of each tap, along the lines of forward."""
+    cdef Py_ssize_t i, j
+    for i in range(w.kernel_h):
+        for j in range(w.kernel_w):
+            distance[i * w.kernel_w + j] = i * w.dilation_h * s.strip.width + j * w.dilation_w
+
+
+cdef void prepare_direct(const Conv* conv, const Direct* s, bint backward, Py_ssize_t task, Py_ssize_t packs, Py_ssize_t c0,
+                         const floating* images, const floating* weight, const Py_ssize_t* table, floating* weights,
+                         floating* shared) noexcept nogil:
+    """One panel of the weights of a pass, or (tasks from `packs` on) some lines of a tile."""
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, channels = min(s.channels, s.C - c0), c, p
+    if task >= packs:
+        task -= packs
+        c = digit(&task, ceil_div(channels, LINE_CHANNELS)) * LINE_CHANNELS
+        lay_direct(conv, s, task, c0, c, min(c + LINE_CHANNELS, channels), images, shared + task * s.lines)
+        return
+    p = digit(&task, s.panels)
+    pack_panel(conv, s, backward, task, p, c0, channels, table, weight,
+               weights + (task * s.vectors + panel_start(s, p)) * lanes_of(sizeof(floating)) * s.channels * taps)
+
+
+cdef void pack_panel(const Conv* conv, const Direct* s, bint backward, Py_ssize_t g, Py_ssize_t panel, Py_ssize_t c, Py_ssize_t channels,
+                     const Py_ssize_t* table, const floating* weight, floating* packed) noexcept nogil:
+    """The weights of a panel of filters, for some channels: for each phase (channels, taps, filters)."""
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, f = panel_start(s, panel) * lanes_of(sizeof(floating)), first
+    cdef Py_ssize_t width = filters_of(s, panel, sizeof(floating)), filters = min(width, s.M - f)
+    if backward:
+        first = (g * conv.M + c) * conv.K + f * taps
+        pack_transposed_taps(weight + first, conv.C_out * conv.K - first, taps, conv.K, filters, channels, table + taps,
+                             table + 2 * taps, s.strip.phases_h * s.strip.phases_w, width, packed)
+    else:
+        transpose(weight + (g * s.M + f) * conv.K + c * taps, conv.K, filters, channels * taps, width, packed)
+
+
+cdef void lay_direct(const Conv* conv, const Direct* s, Py_ssize_t tile, Py_ssize_t c0, Py_ssize_t first, Py_ssize_t past,
+                     const floating* images, floating* lines) noexcept nogil:
+    """Channels c0 + first.. c0 + past of one tile as lines."""
+    cdef Py_ssize_t x0 = digit(&tile, s.column_tiles) * s.columns, y0 = digit(&tile, s.row_tiles) * s.rows
+    cdef Py_ssize_t g = digit(&tile, conv.groups)
+    lay_tile(conv, s, y0, x0, g, tile * s.images, c0, first, past, images, lines)
+
+
+cdef void lay_tile(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t g, Py_ssize_t n0, Py_ssize_t c0,
+                   Py_ssize_t first, Py_ssize_t past, const floating* images, floating* lines) noexcept nogil:
+    """The same of the tile whose first output is (y0, x0) of image n0."""
+    cdef Py_ssize_t plane = s.strip.H * s.strip.W, n, c
+    for n in range(min(s.images, conv.N - n0)):
+        for c in range(first, past):
+            lay_padded(images + (((n0 + n) * conv.groups + g) * s.C + c0 + c) * plane, s.strip.H, s.strip.W,
+                       y0 * s.step_h - s.strip.top, x0 * s.step_w - s.strip.left, s.strip.lines, s.strip.width,
+                       lines + n * s.image + c * s.channel)
+
+
+cdef cyconv_ahead planes_ahead(const floating* planes, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
+                               Py_ssize_t images, Py_ssize_t image) noexcept nogil:
+    """Elements first..past of each of some planes, that will be read; of several images, `image` elements apart, the whole planes."""
+    cdef cyconv_ahead ahead
+    memset(&ahead, 0, sizeof(cyconv_ahead))
+    if images == 1:
+        ahead.at, ahead.bytes = <const char*>(planes + first), (past - first) * sizeof(floating)
+        ahead.step, ahead.runs = plane * sizeof(floating), channels
+    else:
+        ahead.at, ahead.bytes = <const char*>planes, channels * plane * sizeof(floating)
+        ahead.step, ahead.runs = image * sizeof(floating), images
+    return ahead
+
+
+cdef cyconv_ahead tile_ahead(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t g, Py_ssize_t n0, Py_ssize_t c0,
+                             Py_ssize_t channels, const floating* images) noexcept nogil:
+    """The rows of pixels of a tile."""
+    cdef Py_ssize_t y = y0 * s.step_h - s.strip.top, W = s.strip.W, image = conv.groups * s.C * s.strip.H * W
+    return planes_ahead(images + n0 * image + (g * s.C + c0) * s.strip.H * W, s.strip.H * W, max(0, y) * W,
+                        max(0, min(y + s.strip.lines, s.strip.H)) * W, channels, min(s.images, conv.N - n0), image)
+
+
+cdef cyconv_ahead weights_ahead(const Conv* conv, const Direct* s, bint backward, Py_ssize_t g, Py_ssize_t f, Py_ssize_t filters,
+                                Py_ssize_t c, Py_ssize_t channels, const floating* weight) noexcept nogil:
+    """The weights of some filters and channels."""
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
+    if backward:
+        return planes_ahead(weight + (g * conv.M + c) * conv.K + f * taps, conv.K, 0, filters * taps, channels, 1, 0)
+    return planes_ahead(weight + (g * conv.M + f) * conv.K + c * taps, conv.K, 0, channels * taps, filters, 1, 0)
+
+
+cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize_t task, Py_ssize_t next, Py_ssize_t c0,
+                      const floating* images, const floating* weight, const floating* weights, const floating* bias, bint relu,
+                      floating* outputs, const Py_ssize_t* table, const floating* lines, floating* workspace) noexcept nogil:
+    """The outputs of one task: their products with the channels of the pass that begins with c0.
+
+    Meanwhile the pixels of the `next` task are fetched, which is probably this thread's.
+    """
+    cdef uint64_t control = flush_denormals()
+    cdef const Strip* strip = &s.strip
+    cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), taps = conv.window.kernel_h * conv.window.kernel_w
+    cdef Py_ssize_t phases = strip.phases_h * strip.phases_w, plane = s.H * s.W, channels = min(s.channels, s.C - c0)
+    cdef Py_ssize_t p0 = digit(&task, s.blocks) * s.block, tile = task
+    cdef Py_ssize_t x0 = digit(&task, s.column_tiles) * s.columns, y0 = digit(&task, s.row_tiles) * s.rows
+    cdef Py_ssize_t g = digit(&task, conv.groups), n0 = task * s.images, images_here = min(s.images, conv.N - n0)
+    cdef Py_ssize_t a, b, c, few, k, k0 = 0, rows, columns, count, y, n, p, f, width, filters
+    cdef Py_ssize_t* place = <Py_ssize_t*>workspace
+    cdef floating* sums = workspace + s.places
+    cdef const Py_ssize_t* distance = table + 2 * taps + phases
+    cdef const Py_ssize_t* reached
+    cdef bint last = c0 + channels == s.C
+    cdef floating* own = sums + s.sums * strip.phases_w
+    cdef cyconv_ahead ahead, tile_next, weights_next
+    cdef const floating* panel
+    cdef floating* to
+    memset(&tile_next, 0, sizeof(cyconv_ahead))
+    if s.shared:
+        lines += tile * s.lines
+    else:
+        lay_direct(conv, s, tile, c0, 0, channels, images, own)
+        lines = own
+        own += s.lines
+        if next < direct_tiles(conv, s):
+            next //= s.column_tiles
+            y = digit(&next, s.row_tiles) * s.rows
+            tile_next = tile_ahead(conv, s, y, next % conv.groups, next // conv.groups * s.images, c0, channels, images)
+    weights += g * s.vectors * lanes * s.channels * taps
+    outputs += (n0 * conv.groups + g) * s.M * plane
+    columns = min(s.columns, ceil_div(s.W, strip.phases_w) - x0)
+    for a in range(strip.phases_h):
+        rows = min(s.rows, ceil_div(s.H - a, strip.phases_h) - y0)
+        if rows > 0:
+            lay_places(s, images_here, rows, columns, place)
+        for p in range(p0, min(p0 + s.block, s.panels) if rows > 0 else p0):
+            f, width = panel_start(s, p) * lanes, filters_of(s, p, sizeof(floating))
+            filters = min(width, s.M - f)
+            reached, k = distance, k0
+            to = outputs + f * plane + (y0 * strip.phases_h + a) * s.W + x0 * strip.phases_w
+            ahead = planes_ahead(to, plane, 0, rows * strip.phases_h * s.W, filters, images_here, conv.groups * s.M * plane)
+            ahead.write, ahead.after = True, &tile_next
+            for b in range(strip.phases_w):  # the last column of one that has fewer is not kept
+                count = table[2 * taps + a * strip.phases_w + b]
+                if count == 0:
+                    memset(sums + b * s.sums, 0, s.sums * sizeof(floating))
+                c = 0
+                while c < channels and count > 0:
+                    few = min(s.few, channels - c)
+                    panel = weights + f * s.channels * taps + (channels * k + c * count) * width
+                    if not s.packed:
+                        pack_panel(conv, s, backward, g, p, c0 + c, few, table, weight, own)
+                        panel = own
+                        weights_next = weights_ahead(conv, s, backward, g, f, filters, c0 + c + few, min(few, channels - c - few), weight)
+                        tile_next.after = &weights_next
+                    pixel_products(lines + c * s.channel, place, images_here * rows * columns, reached, few * count, panel,
+                                   width // lanes, c > 0, sums + b * s.sums, &ahead)
+                    c += few
+                reached += s.few * count
+                k += count
+            for n in range(images_here):
+                store_tile(s, sums + n * rows * columns * width, width, rows, columns,
+                           min(columns * strip.phases_w, s.W - x0 * strip.phases_w), filters,
+                           bias + g * s.M + f if bias != NULL and last else <const floating*>NULL, relu and last, c0 > 0,
+                           to + n * conv.groups * s.M * plane)
+        for b in range(strip.phases_w):
+            distance += s.few * table[2 * taps + a * strip.phases_w + b]
+            k0 += table[2 * taps + a * strip.phases_w + b]
+    restore_denormals(control)
+
+
+cdef void lay_places(const Direct* s, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t* place) noexcept nogil:
+    """Of the pixels of a tile, in its lines; then the last one again, up to whole blocks."""
+    cdef Py_ssize_t n, r, q, p = 0
+    for n in range(images):
+        for r in range(rows):
+            for q in range(columns):
+                place[p] = n * s.image + r * s.step_h * s.strip.width + q * s.step_w
+                p += 1
+    for q in range(p, p + GROUP):
+        place[q] = place[p - 1]
+
+
+cdef void store_tile(const Direct* s, const floating* sums, Py_ssize_t width, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t pixels,
+                     Py_ssize_t filters, const floating* bias, bint relu, bint accumulate, floating* out) noexcept nogil:
+    """The sums of an image of a tile to their places among the outputs: rows of one phase, or `pixels` of all that take turns in
+    them."""
+    cdef Py_ssize_t r
+    if s.strip.phases_h * s.strip.phases_w == 1:  # rows end where the next ones begin
+        store_pixels(sums, width, rows * columns, filters, bias, relu, accumulate, out, s.H * s.W)
+        return
+    for r in range(rows):
+        store_phases(sums + r * columns * width, s.sums, s.strip.phases_w, width, pixels, filters, accumulate,
+                     out + r * s.strip.phases_h * s.W, s.H * s.W)
