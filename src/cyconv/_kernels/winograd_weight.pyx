@@ -161,7 +161,7 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
     cdef const Winograd* w = &s.tiles
     cdef Py_ssize_t all_rows = w.N * w.tile_rows, lanes = lanes_of(sizeof(floating)), channels = past - first
     cdef Py_ssize_t row, column, rows, columns, t, bad = 0
-    cdef Py_ssize_t vectors = ceil_div(channels, lanes)
+    cdef Py_ssize_t panels = ceil_div(channels, 3 * lanes)
     cdef Py_ssize_t row_length = round_up(channels, lanes)      # of the sums
     cdef floating* sums = workspace + s.values                  # [value, filter, channel]
     cdef floating* scratch = sums + s.sums
@@ -172,8 +172,8 @@ cdef bint winograd_weight_block(const WinogradWeight* s, int threads, Py_ssize_t
         while column < w.tile_columns:
             columns = min(w.columns, w.tile_columns - column)
             lay_tiles(w, row, rows, column, columns, tiles)
-            for t in prange(vectors + ceil_div(filters, lanes), num_threads=threads, schedule="dynamic"):
-                winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
+            for t in prange(panels + ceil_div(filters, lanes), num_threads=threads, schedule="dynamic"):
+                winograd_weight_panel(w, t, panels, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
                                       workspace, scratch + threadid() * s.scratch)
             for t in prange(w.planes, num_threads=threads, schedule="static"):  # sums stay with their cores
                 winograd_weight_product(w.planes, t, filters, channels, rows * columns, row > 0 or column > 0,
@@ -193,6 +193,20 @@ cdef bint winograd_weight_taps(const Winograd* w, const floating* sums, Py_ssize
     cdef bint finite = tap_sums(sums, plane, first, past, w.C // w.phases, &w.kernel, grad_weight)
     restore_denormals(control)
     return not finite
+
+
+cdef void winograd_weight_panel(const Winograd* w, Py_ssize_t task, Py_ssize_t panels, Py_ssize_t first, Py_ssize_t channels,
+                                Py_ssize_t filters, const floating* grad_output, const floating* input,
+                                Py_ssize_t row, Py_ssize_t rows, Py_ssize_t column, Py_ssize_t columns,
+                                const cyconv_tile* tiles, floating* values, floating* strips) noexcept nogil:
+    """The tiles of a panel of channels, whose vectors take turns in memory, or of a vector of filters."""
+    cdef Py_ssize_t vectors = ceil_div(channels, lanes_of(sizeof(floating))), t
+    if task >= panels:
+        winograd_weight_tiles(w, vectors + task - panels, first, channels, filters, grad_output, input, row, rows, column, columns, tiles,
+                              values, strips)
+    else:
+        for t in range(3 * task, min(3 * task + 3, vectors)):
+            winograd_weight_tiles(w, t, first, channels, filters, grad_output, input, row, rows, column, columns, tiles, values, strips)
 
 
 cdef void winograd_weight_tiles(const Winograd* w, Py_ssize_t task, Py_ssize_t first, Py_ssize_t channels,
