@@ -95,13 +95,14 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     """Products of vectors, of positions or (wrt the weight) of taps, the making of the columns, the storing of outputs."""
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double positions = <double>conv.N * conv.groups * conv.L, column = COLUMN
-    cdef double taps = conv.K, filters = conv.M, weights = <double>conv.C_out * conv.K
+    cdef double taps = conv.K, weights = <double>conv.C_out * conv.K
+    cdef Py_ssize_t filters = conv.M
     if which == BACKWARD_WEIGHT:
-        return weights * STREAMED + positions * (<double>round_up(conv.M, ROWS) * ceil_div(conv.K, lanes)
+        return weights * STREAMED + positions * (<double>rows_taken(conv.M) * ceil_div(conv.K, lanes)
                                                  + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
     if which == BACKWARD_INPUT and conv.pointwise:  # forward with weight^T
-        taps, filters = filters, taps
-    cdef double products = ceil(filters / ROWS) * ROWS / lanes
+        taps, filters = conv.M, conv.K
+    cdef double products = <double>rows_taken(filters) / lanes
     if which == BACKWARD_INPUT and not conv.pointwise:
         return 2 * weights * STREAMED + positions * taps * (products + ADD)
     if conv.pointwise or lines_apply(conv):  # whole vectors of columns, or read in place
@@ -118,7 +119,7 @@ cdef double implicit_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef const Strip* strip = &s.strip
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, phases = strip.phases_h * strip.phases_w
     cdef double strips = <double>conv.N * conv.groups * strip.strips
-    cdef double M = s.blocks * round_up(s.filters, ROWS), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
+    cdef double M = s.blocks * rows_taken(s.filters), vectors = <double>strip.rows * strip.width / lanes_of(itemsize)
     return strips * (s.C * taps * (vectors * (M + 2 * s.blocks) + M * (8 * FACTOR if backward else FACTOR))
                      + s.blocks * phases * s.C * s.channel * line_element(strip)
                      + vectors * phases * M * (LINE_OUTPUT if strip.phases_w == 1 else APART))
@@ -132,7 +133,7 @@ cdef inline double line_element(const Strip* s) noexcept nogil:
 cdef double implicit_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
     """Products of vectors, and the closing of their sums; the laying of pixels and, for every block of channels, gradients."""
     cdef ImplicitWeight s = implicit_weight_sizes(conv, itemsize)
-    cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = round_up(conv.M, ROWS)
+    cdef double strips = <double>conv.N * conv.groups * s.strip.strips, M = rows_taken(conv.M)
     return strips * (M * conv.K * (DOT * s.positions / lanes_of(itemsize) + CLOSE)
                      + conv.C * s.channel * line_element(&s.strip) + s.blocks * M * s.positions * LINE)
 
@@ -161,7 +162,7 @@ cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nog
     cdef DirectWeight s = direct_weight_sizes(conv, itemsize)
     cdef const Direct* t = &s.tiling
     cdef double tiles = <double>s.tiles * conv.groups, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef double rows = s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS))
+    cdef double rows = s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS) // 2)
     return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * 0.9 * PIXEL + lanes_of(itemsize) * s.blocks)
             + tiles * t.blocks * t.images * conv.C * laid_lines(t)
             + conv.K * t.vectors * (tiles * KEPT + conv.groups * s.splits * 12))
@@ -197,7 +198,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
     products *= LONE if s.width == lanes else 1
-    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
+    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 4) * M * products
                           + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
@@ -207,7 +208,7 @@ cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept n
     cdef WinogradWeight s = winograd_weight_sizes(conv, itemsize)
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double tiles = <double>s.tiles.N * s.tiles.tile_rows * s.tiles.tile_columns, blocks = tile_blocks(&s.tiles)
-    cdef double M = round_up(conv.M, ROWS), C = ceil_div(s.tiles.C, lanes), part = s.tiles.planes / 36.0
+    cdef double M = rows_taken(conv.M), C = ceil_div(s.tiles.C, lanes), part = s.tiles.planes / 36.0
     # every block of filters takes the pixels again, every block of channels the gradients
     cdef double pixels = ceil_div(conv.M, s.filters) * C, gradients = ceil_div(s.tiles.C, s.channels) * ceil_div(conv.M, lanes)
     pixels *= laying(s.tiles.C // s.tiles.phases, conv.window.stride_w * s.tiles.dilation_w, lanes)

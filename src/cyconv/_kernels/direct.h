@@ -4,13 +4,13 @@
 
 /* sum[i] += the pixels of a tap, at[i][distance], times its row of the panel. */
 CYCONV_INLINE void PANEL(add_pixels)(PANEL(vector) *sum, const REAL *const *at, ptrdiff_t distance, const REAL *panel,
-                                     const int vectors)
+                                     const int vectors, const int height)
 {
     PANEL(vector) row[PANEL_VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(panel + v * LANES);
 #pragma GCC unroll 24
-    for (int i = 0; i < GROUP / vectors; i++) {
+    for (int i = 0; i < height; i++) {
         const PANEL(vector) pixel = at[i][distance] - (PANEL(vector)){0}; /* to all lanes; -0 stays */
 #pragma GCC unroll 4
         for (int v = 0; v < vectors; v++) MULTIPLY_ADD(sum[i * vectors + v], pixel, row[v]);
@@ -18,14 +18,15 @@ CYCONV_INLINE void PANEL(add_pixels)(PANEL(vector) *sum, const REAL *const *at, 
 }
 
 /* sums[i] := or += the products of the panel (taps, vectors * LANES) and the pixels line[place[i] + distance[tap]], for
-   GROUP / vectors pixels: as many sums as the registers hold. */
+   `height` pixels. */
 CYCONV_INLINE void PANEL(pixel_block)(const REAL *line, const ptrdiff_t *place, const ptrdiff_t *distance, ptrdiff_t taps,
-                                      const REAL *panel, REAL *sums, int accumulate, cyconv_ahead *ahead, const int vectors)
+                                      const REAL *panel, REAL *sums, int accumulate, cyconv_ahead *ahead, const int vectors,
+                                      const int height)
 {
     PANEL(vector) sum[GROUP];
     const REAL *at[GROUP];
 #pragma GCC unroll 24
-    for (int i = 0; i < GROUP / vectors; i++) {
+    for (int i = 0; i < height; i++) {
         for (int v = 0; v < vectors; v++) sum[i * vectors + v] = (PANEL(vector)){0};
         at[i] = line + place[i];
     }
@@ -34,15 +35,25 @@ CYCONV_INLINE void PANEL(pixel_block)(const REAL *line, const ptrdiff_t *place, 
     for (; p + UNROLL <= taps; p += UNROLL, panel += UNROLL * vectors * LANES) {
         if (vectors >= 3 && ahead && p % FETCH_STEP == 0) cyconv_fetch(ahead, FETCH_LINES);
 #pragma GCC unroll 8
-        for (int q = 0; q < UNROLL; q++) PANEL(add_pixels)(sum, at, distance[p + q], panel + q * vectors * LANES, vectors);
+        for (int q = 0; q < UNROLL; q++) PANEL(add_pixels)(sum, at, distance[p + q], panel + q * vectors * LANES, vectors, height);
     }
-    for (; p < taps; p++, panel += vectors * LANES) PANEL(add_pixels)(sum, at, distance[p], panel, vectors);
+    for (; p < taps; p++, panel += vectors * LANES) PANEL(add_pixels)(sum, at, distance[p], panel, vectors, height);
 #pragma GCC unroll 24
-    for (int i = 0; i < GROUP / vectors * vectors; i++) {
+    for (int i = 0; i < height * vectors; i++) {
         PANEL(memory) *target = (PANEL(memory) *)(sums + i * LANES);
         if (accumulate) sum[i] += *target;
         *target = sum[i];
     }
+}
+
+/* The same of GROUP / vectors pixels, as many sums as the registers hold, or of half as many where no more are left. */
+CYCONV_INLINE void PANEL(few_pixels)(const REAL *line, const ptrdiff_t *place, ptrdiff_t pixels, const ptrdiff_t *distance,
+                                     ptrdiff_t taps, const REAL *panel, REAL *sums, int accumulate, cyconv_ahead *ahead,
+                                     const int vectors)
+{
+    const int height = GROUP / vectors, half = (height + 1) / 2;
+    if (pixels > half) PANEL(pixel_block)(line, place, distance, taps, panel, sums, accumulate, ahead, vectors, height);
+    else PANEL(pixel_block)(line, place, distance, taps, panel, sums, accumulate, ahead, vectors, half);
 }
 
 /* The same of any number of pixels, in whole blocks: `place` and `sums` have GROUP more. What is `ahead` is fetched
@@ -51,12 +62,12 @@ static void PANEL(pixel_products)(const REAL *line, const ptrdiff_t *place, ptrd
                                   ptrdiff_t taps, const REAL *panel, int vectors, int accumulate, REAL *sums, cyconv_ahead *ahead)
 {
     const int height = GROUP / vectors;
-    for (ptrdiff_t i = 0; i < pixels; i += height, sums += height * vectors * LANES) {
-        if (vectors == 1) PANEL(pixel_block)(line, place + i, distance, taps, panel, sums, accumulate, ahead, 1);
-        else if (vectors == 2) PANEL(pixel_block)(line, place + i, distance, taps, panel, sums, accumulate, ahead, 2);
-        else if (vectors == 3) PANEL(pixel_block)(line, place + i, distance, taps, panel, sums, accumulate, ahead, 3);
+    for (ptrdiff_t left = pixels; left > 0; left -= height, place += height, sums += height * vectors * LANES) {
+        if (vectors == 1) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 1);
+        else if (vectors == 2) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 2);
+        else if (vectors == 3) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 3);
 #if ROWS > 4
-        else PANEL(pixel_block)(line, place + i, distance, taps, panel, sums, accumulate, ahead, 4);
+        else PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 4);
 #endif
     }
 }

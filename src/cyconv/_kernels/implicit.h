@@ -6,12 +6,12 @@
    packed, at line[tap * 3 * LANES + position]. A is packed by columns of ROWS. */
 CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
                                      const REAL *start, const REAL *from, ptrdiff_t from_length, REAL *to,
-                                     ptrdiff_t to_length, int rows, int relu, const int vectors)
+                                     ptrdiff_t to_length, int rows, int relu, const int vectors, const int height)
 {
     PANEL(vector) sum[ROWS][3];
     const REAL *at[ROWS];
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < height; i++) {
         for (int v = 0; v < vectors; v++) sum[i][v] = start[i] - (PANEL(vector)){0};
         at[i] = a + i;
     }
@@ -20,35 +20,45 @@ CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrd
         for (; p + UNROLL <= taps; p += UNROLL)
 #pragma GCC unroll 8
             for (int q = 0; q < UNROLL; q++)
-                PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], vectors, ROWS);
-        for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], vectors, ROWS);
-    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, vectors, ROWS);
+                PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], vectors, height);
+        for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], vectors, height);
+    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, vectors, height);
     if (from) /* only now: short sums round less than long ones */
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < height; i++)
             for (int v = 0; v < vectors; v++) sum[i][v] += *(const PANEL(memory) *)(from + i * from_length + v * LANES);
     if (relu)
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < height; i++)
             for (int v = 0; v < vectors; v++) sum[i][v] = PANEL(rectified)(sum[i][v]);
-    if (rows == ROWS)
+    if (rows == height)
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS; i++)
+        for (int i = 0; i < height; i++)
             for (int v = 0; v < vectors; v++) *(PANEL(memory) *)(to + i * to_length + v * LANES) = sum[i][v];
     else
 #pragma GCC unroll 8
-        for (int i = 0; i < ROWS - 1; i++)
+        for (int i = 0; i < height - 1; i++)
             if (i < rows)
                 for (int v = 0; v < vectors; v++) *(PANEL(memory) *)(to + i * to_length + v * LANES) = sum[i][v];
+}
+
+/* The same of half the rows where no more are kept. */
+CYCONV_INLINE void PANEL(line_rows)(const REAL *a, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
+                                    const REAL *start, const REAL *from, ptrdiff_t from_length, REAL *to,
+                                    ptrdiff_t to_length, int rows, int relu, const int vectors)
+{
+    if (rows > ROWS / 2)
+        PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, vectors, ROWS);
+    else PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, vectors, ROWS / 2);
 }
 
 CYCONV_INLINE void PANEL(line_vectors)(const REAL *a, const REAL *line, const ptrdiff_t *distance, ptrdiff_t taps,
                                        const REAL *start, const REAL *from, ptrdiff_t from_length, REAL *to,
                                        ptrdiff_t to_length, int rows, int relu, int vectors)
 {
-    if (vectors == 3) PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 3);
-    else if (vectors == 2) PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 2);
-    else PANEL(line_block)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 1);
+    if (vectors == 3) PANEL(line_rows)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 3);
+    else if (vectors == 2) PANEL(line_rows)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 2);
+    else PANEL(line_rows)(a, line, distance, taps, start, from, from_length, to, to_length, rows, relu, 1);
 }
 
 /* Columns of the next panel where `rest` are left and blocks have ROWS rows: 3 * LANES, but no lone vector at the end. */
@@ -139,35 +149,44 @@ static void PANEL(pack_taps)(const REAL *weight, ptrdiff_t row_step, ptrdiff_t c
 
 /* sum[i][t] += a vector of grads[i] * the pixels of tap t. */
 CYCONV_INLINE void PANEL(add_line_dots)(PANEL(vector) sum[][3], const REAL *grads, ptrdiff_t grad_length, const REAL *line,
-                                        const ptrdiff_t *distance, const int taps)
+                                        const ptrdiff_t *distance, const int taps, const int height)
 {
     PANEL(vector) pixels[3];
     for (int t = 0; t < taps; t++) pixels[t] = *(const PANEL(memory) *)(line + distance[t]);
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) {
+    for (int i = 0; i < height; i++) {
         const PANEL(vector) factor = *(const PANEL(memory) *)(grads + i * grad_length);
         for (int t = 0; t < taps; t++) MULTIPLY_ADD(sum[i][t], factor, pixels[t]);
     }
 }
 
-/* sums[t][i] += the products over p < count of grads[i * grad_length + p] and line[distance[t] + p], for the ROWS rows i
-   and taps t < taps: vectors, whose elements `close_dots` adds up. count is a whole number of vectors. */
+/* sums[t][i] += the products over p < count of grads[i * grad_length + p] and line[distance[t] + p], for `height` rows i
+   of ROWS and taps t < taps: vectors, whose elements `close_dots` adds up. count is a whole number of vectors. */
 CYCONV_INLINE void PANEL(line_dot_block)(const REAL *grads, ptrdiff_t grad_length, const REAL *line,
-                                         const ptrdiff_t *distance, ptrdiff_t count, REAL *sums, const int taps)
+                                         const ptrdiff_t *distance, ptrdiff_t count, REAL *sums, const int taps,
+                                         const int height)
 {
     PANEL(vector) sum[ROWS][3];
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++)
+    for (int i = 0; i < height; i++)
         for (int t = 0; t < taps; t++) sum[i][t] = (PANEL(vector)){0};
     ptrdiff_t p = 0;
     for (; p + UNROLL * LANES <= count; p += UNROLL * LANES)
 #pragma GCC unroll 8
         for (int q = 0; q < UNROLL * LANES; q += LANES)
-            PANEL(add_line_dots)(sum, grads + p + q, grad_length, line + p + q, distance, taps);
-    for (; p < count; p += LANES) PANEL(add_line_dots)(sum, grads + p, grad_length, line + p, distance, taps);
+            PANEL(add_line_dots)(sum, grads + p + q, grad_length, line + p + q, distance, taps, height);
+    for (; p < count; p += LANES) PANEL(add_line_dots)(sum, grads + p, grad_length, line + p, distance, taps, height);
 #pragma GCC unroll 8
-    for (int i = 0; i < ROWS; i++) /* only now: short sums round less than long ones */
+    for (int i = 0; i < height; i++) /* only now: short sums round less than long ones */
         for (int t = 0; t < taps; t++) *(PANEL(memory) *)(sums + (t * ROWS + i) * LANES) += sum[i][t];
+}
+
+/* The same of ROWS rows, or of half as many where no more are filters'. */
+CYCONV_INLINE void PANEL(line_dot_rows)(const REAL *grads, ptrdiff_t grad_length, ptrdiff_t rows, const REAL *line,
+                                        const ptrdiff_t *distance, ptrdiff_t count, REAL *sums, const int taps)
+{
+    if (rows > ROWS / 2) PANEL(line_dot_block)(grads, grad_length, line, distance, count, sums, taps, ROWS);
+    else PANEL(line_dot_block)(grads, grad_length, line, distance, count, sums, taps, ROWS / 2);
 }
 
 /* The products of `filters` filters and all taps: panels of ROWS rows of grads (zeros below the last). */
@@ -177,9 +196,9 @@ static void PANEL(line_dots)(const REAL *grads, ptrdiff_t grad_length, ptrdiff_t
     for (ptrdiff_t i = 0; i < filters; i += ROWS, grads += ROWS * grad_length, sums += taps * ROWS * LANES) {
         ptrdiff_t t = 0;
         for (; t + 3 <= taps; t += 3)
-            PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 3);
-        if (taps - t == 2) PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 2);
-        else if (taps - t == 1) PANEL(line_dot_block)(grads, grad_length, line, distance + t, count, sums + t * ROWS * LANES, 1);
+            PANEL(line_dot_rows)(grads, grad_length, filters - i, line, distance + t, count, sums + t * ROWS * LANES, 3);
+        if (taps - t == 2) PANEL(line_dot_rows)(grads, grad_length, filters - i, line, distance + t, count, sums + t * ROWS * LANES, 2);
+        else if (taps - t == 1) PANEL(line_dot_rows)(grads, grad_length, filters - i, line, distance + t, count, sums + t * ROWS * LANES, 1);
     }
 }
 

@@ -8,7 +8,7 @@ nothing but MemoryError, and release the GIL.
 
 from cython cimport floating
 from cython.parallel cimport prange, threadid
-from libc.math cimport INFINITY, ceil, log, sqrt
+from libc.math cimport INFINITY, log, sqrt
 from libc.limits cimport INT_MAX
 from libc.stdint cimport uint32_t, uint64_t
 

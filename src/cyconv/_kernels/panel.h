@@ -97,23 +97,31 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
     }
 }
 
+/* The same of ROWS rows, or of half as many where no more are kept: their sums still wait for nothing, or for little. */
+CYCONV_INLINE void PANEL(few_rows)(PANEL(left) l, const REAL *b, const ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc,
+                                   int rows, int accumulate, const int vectors, const int direct)
+{
+    if (rows > ROWS / 2) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, vectors, ROWS, direct, 0);
+    else PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, vectors, ROWS / 2, direct, 0);
+}
+
 /* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3; rows of B are `width` apart. Only packed
    ones, vectors * LANES wide, may be multiplied by rows of A that are not. */
 static void PANEL(product)(PANEL(left) l, const REAL *b, ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int rows,
                            int accumulate, int vectors)
 {
     if (l.direct) {
-        if (vectors == 3) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, ROWS, 1, 0);
-        else if (vectors == 2) PANEL(block)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 1, 0);
-        else PANEL(block)(l, b, LANES, k, c, ldc, rows, accumulate, 1, ROWS, 1, 0);
+        if (vectors == 3) PANEL(few_rows)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, 1);
+        else if (vectors == 2) PANEL(few_rows)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, 1);
+        else PANEL(few_rows)(l, b, LANES, k, c, ldc, rows, accumulate, 1, 1);
     } else if (width == vectors * LANES) {
-        if (vectors == 3) PANEL(block)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, ROWS, 0, 0);
-        else if (vectors == 2) PANEL(block)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, ROWS, 0, 0);
-        else PANEL(block)(l, b, LANES, k, c, ldc, rows, accumulate, 1, ROWS, 0, 0);
+        if (vectors == 3) PANEL(few_rows)(l, b, 3 * LANES, k, c, ldc, rows, accumulate, 3, 0);
+        else if (vectors == 2) PANEL(few_rows)(l, b, 2 * LANES, k, c, ldc, rows, accumulate, 2, 0);
+        else PANEL(few_rows)(l, b, LANES, k, c, ldc, rows, accumulate, 1, 0);
     } else {
-        if (vectors == 3) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, 3, ROWS, 0, 0);
-        else if (vectors == 2) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, 2, ROWS, 0, 0);
-        else PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, 1, ROWS, 0, 0);
+        if (vectors == 3) PANEL(few_rows)(l, b, width, k, c, ldc, rows, accumulate, 3, 0);
+        else if (vectors == 2) PANEL(few_rows)(l, b, width, k, c, ldc, rows, accumulate, 2, 0);
+        else PANEL(few_rows)(l, b, width, k, c, ldc, rows, accumulate, 1, 0);
     }
 }
 
