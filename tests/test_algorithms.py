@@ -100,6 +100,11 @@ DIRECT = {
     "parts-of-the-batch": Geometry((3, 4, 60, 61), 24, 3, 2, 1),
     "large-kernel": Geometry((2, 40, 25, 30), 36, (17, 9), 2, (8, 4)),
     "dilation-and-stride": Geometry((2, 8, 33, 29), 49, (3, 4), (2, 3), 2, (2, 3)),
+    # planes that are read where they lie, and such as would collide there
+    "in-place": Geometry((3, 33, 13, 11), 70, (2, 3), (2, 1)),
+    "in-place-1x1": Geometry((3, 130, 7, 9), 50, 1),
+    "in-place-tiles": Geometry((2, 70, 29, 31), 120, 1, 1, 0, 1, 2),
+    "colliding": Geometry((2, 40, 16, 16), 72, 2, 2),
 }
 
 # Blocks of output channels that share the columns of their tile: images in one product, columns made in several

@@ -67,6 +67,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride
 cdef double STREAMED = 0.7   # to read one weight from memory, or to write its gradient; twice that where it is transposed
+cdef double GRADIENT = 0.25  # to read one gradient for the products with columns
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
@@ -98,8 +99,9 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef double taps = conv.K, weights = <double>conv.C_out * conv.K
     cdef Py_ssize_t filters = conv.M
     if which == BACKWARD_WEIGHT:
-        return weights * STREAMED + positions * (<double>rows_taken(conv.M) * ceil_div(conv.K, lanes)
-                                                 + conv.K * (COLUMN if conv.window.stride_w == 1 else 1.25 * COLUMN))
+        column *= 0.5 if conv.pointwise else 1 if conv.window.stride_w == 1 else 1.25
+        return weights * STREAMED + positions * (<double>rows_taken(conv.M) * ceil_div(conv.K, lanes) + conv.K * column
+                                                 + conv.M * GRADIENT)
     if which == BACKWARD_INPUT and conv.pointwise:  # forward with weight^T
         taps, filters = conv.M, conv.K
     cdef double products = <double>rows_taken(filters) / lanes
@@ -154,7 +156,7 @@ cdef double direct_cycles(const Conv* conv, int which, size_t itemsize) noexcept
 
 cdef inline double laid_lines(const Direct* s) noexcept nogil:
     # To lay those of a channel of a tile: elements, and rows.
-    return s.strip.lines * (2 * LINE * s.strip.width + ROW)
+    return 0 if s.in_place else s.strip.lines * (2 * LINE * s.strip.width + ROW)
 
 
 cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:

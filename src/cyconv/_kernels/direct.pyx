@@ -9,6 +9,9 @@ cdef Py_ssize_t MOST_PIXELS = 288           # of a tile,
 cdef Py_ssize_t LEAST_PIXELS = 96           # and fewer only where a task would have too little to do
 cdef Py_ssize_t DIRECT_LINES = 1 << 20      # bytes of the lines of one tile: they stay in the L2 cache
 cdef Py_ssize_t DIRECT_WEIGHTS = 7 << 19    # of the weights of one pass
+cdef Py_ssize_t COLLIDING = 256             # bytes: planes so far apart, or twice, ..., meet in a few sets of the L1 cache
+cdef Py_ssize_t PAGE = 4096                 # bytes of a page of memory,
+cdef Py_ssize_t LEAST_TAPS = 4              # of a channel, for which another one is worth reading
 cdef Py_ssize_t LINE_CHANNELS = 16          # that are laid by one task, where tiles share their lines
 
 
@@ -23,6 +26,7 @@ cdef struct Direct:
     Py_ssize_t block, blocks        # panels of a task, and how many blocks that gives
     Py_ssize_t channels, few        # of one pass over all tiles, and of one product
     Py_ssize_t channel, image       # elements between the lines of two channels, and of two images
+    bint in_place                   # the image is its own lines
     bint shared                     # lines are laid once for all blocks
     bint packed                     # weights are packed once for all tiles; else by each task of a few, for each product
     size_t weights, lines           # elements: packed weights, of one pass or of one product; lines of one tile
@@ -30,11 +34,14 @@ cdef struct Direct:
     size_t table                    # bytes of the tables of taps, shared
 
 
-cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels) noexcept nogil:
-    """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines."""
+cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bint near) noexcept nogil:
+    """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines.
+
+    Images that need no padding are their own lines, if planes are `near`.
+    """
     cdef Direct s
     cdef const Window* w = &conv.window
-    cdef Py_ssize_t over_h, over_w  # of a window, beyond its first pixel
+    cdef Py_ssize_t over_h, over_w, plane  # of a window, beyond its first pixel
     memset(&s, 0, sizeof(Direct))
     s.strip = plane_strip(conv, backward)
     if backward:
@@ -45,6 +52,9 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels) no
         s.C, s.M, s.H, s.W, s.step_h, s.step_w = conv.C, conv.M, conv.H_out, conv.W_out, w.stride_h, w.stride_w
         s.rows, s.columns = conv.H_out, conv.W_out
         over_h, over_w = w.dilation_h * (w.kernel_h - 1), w.dilation_w * (w.kernel_w - 1)
+    plane = s.strip.H * s.strip.W
+    s.in_place = (near and s.strip.top == 0 and s.strip.left == 0 and (s.rows - 1) * s.step_h + over_h < s.strip.H
+                  and (s.columns - 1) * s.step_w + over_w < s.strip.W)
     s.images = s.row_tiles = s.column_tiles = 1
     if s.rows * s.columns <= pixels:
         s.images = even_part(max(1, conv.N), pixels // (s.rows * s.columns))
@@ -55,8 +65,11 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels) no
         cut(&s.columns, pixels, &s.column_tiles)
     s.image_tiles = ceil_div(conv.N, s.images)
     s.strip.lines = (s.rows - 1) * s.step_h + over_h + 1
-    s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
-    s.channel = apart(s.strip.lines * s.strip.width)
+    if s.in_place:
+        s.strip.width, s.channel, s.image = s.strip.W, plane, conv.groups * s.C * plane
+    else:
+        s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
+        s.channel = apart(s.strip.lines * s.strip.width)
     return s
 
 
@@ -72,24 +85,36 @@ cdef Direct direct_sizes(const Conv* conv, bint backward, size_t itemsize) noexc
     cdef Py_ssize_t positions = ceil_div(conv.H_in, w.stride_h) * ceil_div(conv.W_in, w.stride_w) if backward else conv.L
     cdef Py_ssize_t vectors = ceil_div(conv.C if backward else conv.M, lanes), panels = ceil_div(vectors, PANEL_VECTORS)
     cdef Direct s = direct_tiling(conv, backward, max(LEAST_PIXELS, min(MOST_PIXELS,
-                                  ceil_div(2 * conv.N * conv.groups * positions * panels, wanted))))
+                                  ceil_div(2 * conv.N * conv.groups * positions * panels, wanted))),
+                                  planes_near(conv, backward, itemsize))
     tiles = max(1, direct_tiles(conv, &s))
     s.vectors, s.panels = vectors, panels
     divide(s.panels, ceil_div(wanted * 3 // 4, tiles), 1, &s.block, &s.blocks)
-    s.shared = s.blocks > 1
+    s.shared = s.blocks > 1 and not s.in_place
     room = DIRECT_LINES * (2 if s.shared else 1) // (s.images * s.channel * <Py_ssize_t>itemsize * (tiles if s.shared else 1))
+    if s.in_place:
+        room = s.C
     s.packed = tiles > 2 * conv.groups or s.strip.phases_h * s.strip.phases_w > 1
     if s.packed:
         room = min(room, DIRECT_WEIGHTS // (conv.groups * s.vectors * lanes * taps * <Py_ssize_t>itemsize))
     s.channels = even_part(s.C, min(s.C, max(1, room)))
     s.few = min(s.channels, max(1, PANEL_DEPTH // taps))
-    s.image = s.channels * s.channel
+    if not s.in_place:
+        s.image = s.channels * s.channel
+        s.lines = round_up(s.images * s.image, 64)
     s.weights = conv.groups * s.vectors * lanes * s.channels * taps if s.packed else s.few * taps * PANEL_VECTORS * lanes
-    s.lines = round_up(s.images * s.image, 64)
     s.places = places_size(&s, itemsize)
     s.sums = (s.images * s.rows * s.columns + 2 * GROUP) * PANEL_VECTORS * lanes  # of one phase of those in a row
     s.table = round_up(((s.few + 2) * taps + s.strip.phases_h * s.strip.phases_w) * sizeof(Py_ssize_t), 64)
     return s
+
+
+cdef bint planes_near(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
+    """Whether the pixels of many channels may be read where they lie: several from a page of memory, which do not meet in the
+    same sets of the caches."""
+    cdef const Window* w = &conv.window
+    cdef Py_ssize_t size = (conv.L if backward else conv.H_in * conv.W_in) * <Py_ssize_t>itemsize
+    return size % COLLIDING != 0 and (w.kernel_h * w.kernel_w >= LEAST_TAPS or size * w.stride_h * w.stride_w <= PAGE)
 
 
 cdef inline size_t places_size(const Direct* s, size_t itemsize) noexcept nogil:
@@ -115,8 +140,10 @@ cdef bint direct_applies(const Conv* conv, int which, size_t itemsize) noexcept 
     cdef const Window* w = &conv.window
     cdef Direct s
     cdef DirectWeight weight
-    if not CYCONV_PANELS or conv.pointwise or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PANEL_DEPTH:
+    if not CYCONV_PANELS or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PANEL_DEPTH:
         return False
+    if conv.pointwise and (conv.C if which == BACKWARD_INPUT else conv.M) <= 2 * lanes_of(itemsize):
+        return False  # gemm reads the image for few filters where it lies
     if which == BACKWARD_WEIGHT:
         weight = direct_weight_sizes(conv, itemsize)
         return weight.table + (direct_weight_shared(conv, &weight) + direct_weight_own(&weight)) * itemsize <= <size_t>WORKSPACE_BYTES
@@ -250,6 +277,12 @@ cdef void lay_tile(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t 
                        lines + n * s.image + c * s.channel)
 
 
+cdef inline const floating* pixels_in_place(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t g,
+                                            Py_ssize_t n0, Py_ssize_t c, const floating* images) noexcept nogil:
+    """The first pixel of channel c under the tile whose first output is (y0, x0) of image n0."""
+    return images + ((n0 * conv.groups + g) * s.C + c) * s.channel + y0 * s.step_h * s.strip.W + x0 * s.step_w
+
+
 cdef cyconv_ahead planes_ahead(const floating* planes, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
                                Py_ssize_t images, Py_ssize_t image) noexcept nogil:
     """Elements first..past of each of some planes, that will be read; of several images, `image` elements apart, the whole planes."""
@@ -309,8 +342,11 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
     if s.shared:
         lines += tile * s.lines
     else:
-        lay_direct(conv, s, tile, c0, 0, channels, images, own)
         lines = own
+        if s.in_place:
+            lines = pixels_in_place(conv, s, y0, x0, g, n0, c0, images)
+        else:
+            lay_direct(conv, s, tile, c0, 0, channels, images, own)
         own += s.lines
         if next < direct_tiles(conv, s):
             next //= s.column_tiles

@@ -24,23 +24,25 @@ cdef DirectWeight direct_weight_sizes(const Conv* conv, size_t itemsize) noexcep
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, lanes = lanes_of(itemsize), wanted = tasks_wanted(conv)
     cdef Py_ssize_t width, most, pixels, blocks
     memset(&s, 0, sizeof(DirectWeight))
-    s.tiling = direct_tiling(conv, False, GRADIENT_PIXELS)
+    s.tiling = direct_tiling(conv, False, GRADIENT_PIXELS, True)
     pixels = s.tiling.images * s.tiling.rows * s.tiling.columns
     s.tiles = s.tiling.image_tiles * s.tiling.row_tiles * s.tiling.column_tiles
     s.tiling.vectors = ceil_div(conv.M, lanes)
     s.tiling.panels = ceil_div(s.tiling.vectors, PANEL_VECTORS)
     divide(s.tiling.panels, ceil_div(s.tiling.panels, GRADIENT_PANELS), 1, &s.tiling.block, &s.tiling.blocks)
     width = min(s.tiling.vectors, s.tiling.block * PANEL_VECTORS) * lanes
-    most = min(GRADIENT_SUMS // (width * taps * <Py_ssize_t>itemsize),
-               GRADIENT_LINES // (s.tiling.images * s.tiling.channel * <Py_ssize_t>itemsize))
+    most = GRADIENT_SUMS // (width * taps * <Py_ssize_t>itemsize)
+    if not s.tiling.in_place:
+        most = min(most, GRADIENT_LINES // (s.tiling.images * s.tiling.channel * <Py_ssize_t>itemsize))
     divide(conv.C, ceil_div(conv.C, max(1, most)), 1, &s.channels, &s.blocks)
     s.sums = round_up((s.channels * taps + GROUP) * width, 64)
     blocks = conv.groups * s.tiling.blocks * s.blocks
     s.splits = min(ceil_div(wanted, blocks), max(1, s.tiles))
     s.splits = min(s.splits, max(1, PARTIAL_BYTES // (blocks * <Py_ssize_t>(s.sums * itemsize))))
-    s.tiling.image = s.channels * s.tiling.channel
+    if not s.tiling.in_place:
+        s.tiling.image = s.channels * s.tiling.channel
+        s.lines = round_up(s.tiling.images * s.tiling.image, 64)
     s.tiling.places = places_size(&s.tiling, itemsize)
-    s.lines = round_up(s.tiling.images * s.tiling.image, 64)
     s.grads = round_up(pixels * width, 64)
     s.table = round_up((s.channels * taps + GROUP) * sizeof(Py_ssize_t), 64)
     return s
@@ -100,6 +102,7 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, lanes = lanes_of(sizeof(floating))
     cdef Py_ssize_t* place = <Py_ssize_t*>workspace
     cdef floating* lines = workspace + tiling.places
+    cdef const floating* pixels
     cdef floating* grads = lines + s.lines
     cdef floating* sums = grads + s.grads if s.splits == 1 else partial + task * s.sums
     cdef Py_ssize_t block = task // s.splits
@@ -121,7 +124,11 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
         locate(tiling, i, &n0, &y0, &x0)
         images = min(tiling.images, conv.N - n0)
         rows, columns = min(tiling.rows, conv.H_out - y0), min(tiling.columns, conv.W_out - x0)
-        lay_tile(conv, tiling, y0, x0, g, n0, c0, 0, channels, input, lines)
+        pixels = lines
+        if tiling.in_place:
+            pixels = pixels_in_place(conv, tiling, y0, x0, g, n0, c0, input)
+        else:
+            lay_tile(conv, tiling, y0, x0, g, n0, c0, 0, channels, input, lines)
         lay_places(tiling, images, rows, columns, place)
         for p in range(p0, min(p0 + tiling.block, tiling.panels)):
             f = panel_start(tiling, p) * lanes
@@ -129,7 +136,7 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
             for n in range(images):
                 transpose(grad_output + ((n0 + n) * conv.C_out + g * conv.M + f) * conv.L + y0 * conv.W_out + x0, conv.L,
                           min(width, conv.M - f), rows * columns, width, grads + n * rows * columns * width)
-            pixel_products(lines, distance, channels * taps, place, images * rows * columns, grads, width // lanes, i > first,
+            pixel_products(pixels, distance, channels * taps, place, images * rows * columns, grads, width // lanes, i > first,
                            sums + (f - panel_start(tiling, p0) * lanes) * (s.channels * taps + GROUP), &ahead)
     if s.splits == 1:
         for p in range(tiling.block):
