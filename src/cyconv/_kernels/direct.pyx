@@ -140,7 +140,9 @@ cdef bint direct_applies(const Conv* conv, int which, size_t itemsize) noexcept 
     cdef const Window* w = &conv.window
     cdef Direct s
     cdef DirectWeight weight
-    if not CYCONV_PANELS or max(w.stride_h, w.stride_w) > 8 or w.kernel_h * w.kernel_w > PANEL_DEPTH:
+    if not CYCONV_PANELS or w.kernel_h * w.kernel_w > PANEL_DEPTH:
+        return False
+    if which == BACKWARD_INPUT and max(w.stride_h, w.stride_w) > 8:  # so many phases
         return False
     if conv.pointwise and (conv.C if which == BACKWARD_INPUT else conv.M) <= 2 * lanes_of(itemsize):
         return False  # gemm reads the image for few filters where it lies
