@@ -219,8 +219,10 @@ def test_direct_applies(backend, geometry, dtype):
     for which in ("forward", "input", "weight"):
         sizes = input.shape, grad_output.shape, dtype().itemsize, window, geometry.groups
         plan = _backend.kernels.conv2d_plan(*sizes, "direct", which)
-        far = which == "input" and max(window.stride_h, window.stride_w) > 8  # so many phases have columns instead
-        assert (plan["algorithm"] == "direct") == (_backend.kernels.OWN_GEMM and not far)
+        # 1x1 wrt the input is forward with weight^T; many phases have columns instead
+        many = max(window.stride_h, window.stride_w) > 8
+        other = which == "input" and (many or window.kernel_h * window.kernel_w == 1)
+        assert (plan["algorithm"] == "direct") == (_backend.kernels.OWN_GEMM and not other)
 
 
 def forward_of(geometry, arrays, algorithm):

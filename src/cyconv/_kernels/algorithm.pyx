@@ -15,6 +15,9 @@ cdef enum:  # passes
     BACKWARD_WEIGHT
 
 
+cdef double DIRECT_WORK = 1 << 19  # least multiply-adds for which direct convolution is thought of: that takes time too
+
+
 cdef int c_algorithm(algorithm):
     """The caller's word as a number: "auto", "im2col", "winograd"; tests say "columns", "implicit" and "direct" too."""
     if algorithm == "auto":
@@ -46,7 +49,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
-    if asked in (AUTO, PRODUCTS) and direct_applies(conv, which, itemsize):
+    if asked in (AUTO, PRODUCTS) and direct_pays(conv, which, itemsize):
         cycles = direct_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, DIRECT
@@ -57,6 +60,10 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     if planes and depthwise_cycles(conv, which, itemsize) < least:
         return DEPTHWISE
     return best
+
+
+cdef inline bint direct_pays(const Conv* conv, int which, size_t itemsize) noexcept nogil:
+    return multiply_adds(conv) >= DIRECT_WORK and direct_applies(conv, which, itemsize)
 
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
@@ -84,7 +91,6 @@ cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
 cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
 cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache
-cdef double PIXEL = 0.95     # a product of direct convolution, which loads little beside its factors
 cdef double ROW = 9          # to lay a row of one of its lines
 cdef double TRANSPOSED = 34  # to transpose a vector of outputs, and to store it
 cdef double KEPT = 50        # to read and write a vector of its sums wrt the weight, for each tile
@@ -150,7 +156,7 @@ cdef double direct_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef double positions = <double>conv.N * conv.groups * ceil_div(s.H, strip.phases_h) * ceil_div(s.W, strip.phases_w)
     cdef double taps = conv.window.kernel_h * conv.window.kernel_w, tiles = direct_tiles(conv, &s)
     cdef double stored = ceil_div(s.C, s.channels) * strip.phases_h * strip.phases_w * (TRANSPOSED if strip.phases_w < 3 else APART)
-    return (positions * s.vectors * (s.C * taps * PIXEL + stored) + tiles * s.images * s.C * laid_lines(&s)
+    return (positions * s.vectors * (s.C * taps + stored) + tiles * s.images * s.C * laid_lines(&s)
             + s.vectors * lanes_of(itemsize) * s.C * taps * (conv.groups if s.packed else tiles) * (6 if backward else 1.5))
 
 
@@ -165,7 +171,7 @@ cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nog
     cdef const Direct* t = &s.tiling
     cdef double tiles = <double>s.tiles * conv.groups, taps = conv.window.kernel_h * conv.window.kernel_w
     cdef double rows = s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS) // 2)
-    return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * 0.9 * PIXEL + lanes_of(itemsize) * s.blocks)
+    return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * 0.9 + lanes_of(itemsize) * s.blocks)
             + tiles * t.blocks * t.images * conv.C * laid_lines(t)
             + conv.K * t.vectors * (tiles * KEPT + conv.groups * s.splits * 12))
 
@@ -200,7 +206,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
     products *= LONE if s.width == lanes else 1
-    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 4) * M * products
+    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
                           + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 

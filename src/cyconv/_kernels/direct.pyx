@@ -142,10 +142,10 @@ cdef bint direct_applies(const Conv* conv, int which, size_t itemsize) noexcept 
     cdef DirectWeight weight
     if not CYCONV_PANELS or w.kernel_h * w.kernel_w > PANEL_DEPTH:
         return False
-    if which == BACKWARD_INPUT and max(w.stride_h, w.stride_w) > 8:  # so many phases
+    if conv.pointwise and conv.M <= 2 * lanes_of(itemsize):  # gemm reads the image for few filters where it lies
         return False
-    if conv.pointwise and (conv.C if which == BACKWARD_INPUT else conv.M) <= 2 * lanes_of(itemsize):
-        return False  # gemm reads the image for few filters where it lies
+    if which == BACKWARD_INPUT and (conv.pointwise or max(w.stride_h, w.stride_w) > 8):  # forward with weight^T; so many phases
+        return False
     if which == BACKWARD_WEIGHT:
         weight = direct_weight_sizes(conv, itemsize)
         return weight.table + (direct_weight_shared(conv, &weight) + direct_weight_own(&weight)) * itemsize <= <size_t>WORKSPACE_BYTES

@@ -20,7 +20,7 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
         cycles["winograd"] = winograd_cycles(&conv, step, size)
     if depthwise_applies(&conv):
         cycles["depthwise"] = depthwise_cycles(&conv, step, size)
-    if direct_applies(&conv, step, size):
+    if direct_pays(&conv, step, size):
         cycles["direct"] = direct_cycles(&conv, step, size)
     if chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)

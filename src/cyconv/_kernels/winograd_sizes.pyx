@@ -104,9 +104,9 @@ cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t mo
     """The rows of a block, of all `rows`, that fill the micro-kernel's rows best; of tasks one is waited for in the end."""
     cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, taken
     for r in range(best, max(best // 2, best - 64), -1):
-        taken = rows // r * rows_taken(r * columns) + rows_taken(rows % r * columns)
+        taken = rows // r * ceil_div(r * columns, ROWS) + ceil_div(rows % r * columns, ROWS)
         if task:
-            taken += rows_taken(r * columns)
+            taken += ceil_div(r * columns, ROWS)
         if taken < least or taken == least and ceil_div(rows, r) == ceil_div(rows, best):
             best, least = r, taken
     return best
