@@ -73,6 +73,7 @@ cdef inline bint direct_pays(const Conv* conv, int which, size_t itemsize) noexc
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride
+cdef double PHASES = 1.1     # what products take more whose columns are read from the phases of a stride
 cdef double STREAMED = 0.7   # to read one weight from memory, or to write its gradient; twice that where it is transposed
 cdef double GRADIENT = 0.25  # to read one gradient for the products with columns
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
@@ -115,6 +116,8 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
         return 2 * weights * STREAMED + positions * taps * (products + ADD)
     if conv.pointwise or lines_apply(conv):  # whole vectors of columns, or read in place
         column = PANEL / lanes if conv.window.stride_w == 1 else 2 * PANEL / lanes
+    if conv.window.stride_w > 1:
+        products *= PHASES
     return weights * STREAMED + positions * (taps * (products + column) + products * OUTPUT)
 
 
