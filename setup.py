@@ -117,9 +117,9 @@ def extensions():
         compile_args, link_args = ["/O2", *openmp_compile], openmp_link
     else:
         # -fno-math-errno, -fno-trapping-math: vectorise compares and roots; neither changes a result
-        # -fno-tree-loop-distribute-patterns: a loop that copies a row stays one, and is no call of memmove
-        flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fno-tree-loop-distribute-patterns"]
-        flags.append("-fvisibility=hidden")
+        flags = ["-O3", "-g0", "-fno-math-errno", "-fno-trapping-math", "-fvisibility=hidden"]
+        rows = "-fno-tree-loop-distribute-patterns"  # gcc: copies of a row stay loops, not calls of memmove
+        flags += [rows] if compiles(PYTHON_PROBE, [rows]) else []
         compile_args, link_args = [*flags, *openmp_compile], list(openmp_link)
         if sys.platform.startswith("linux"):
             link_args.append("-Wl,-s")

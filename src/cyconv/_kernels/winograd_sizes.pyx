@@ -102,13 +102,13 @@ cdef void block_of_tiles(Winograd* s, Py_ssize_t most, Py_ssize_t tasks) noexcep
 
 cdef Py_ssize_t rows_of_tiles(Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t most, bint task) noexcept nogil:
     """The rows of a block, of all `rows`, that fill the micro-kernel's rows best; of tasks one is waited for in the end."""
-    cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, taken
+    cdef Py_ssize_t best = max(1, min(rows, most // columns)), least = PY_SSIZE_T_MAX, r, panels
     for r in range(best, max(best // 2, best - 64), -1):
-        taken = rows // r * ceil_div(r * columns, ROWS) + ceil_div(rows % r * columns, ROWS)
+        panels = rows // r * ceil_div(r * columns, ROWS) + ceil_div(rows % r * columns, ROWS)
         if task:
-            taken += ceil_div(r * columns, ROWS)
-        if taken < least or taken == least and ceil_div(rows, r) == ceil_div(rows, best):
-            best, least = r, taken
+            panels += ceil_div(r * columns, ROWS)
+        if panels < least or panels == least and ceil_div(rows, r) == ceil_div(rows, best):
+            best, least = r, panels
     return best
 
 
