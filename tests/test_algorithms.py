@@ -234,33 +234,29 @@ def forward_of(geometry, arrays, algorithm):
     return output
 
 
-@cases("geometry", DIRECT)
+@cases("geometry", DIRECT | SHARED)
 @dtypes
-def test_direct_with_relu(geometry, dtype):
+@pytest.mark.parametrize("algorithm", ["columns", "direct"])
+def test_bias_and_relu(geometry, dtype, algorithm):
+    """Exactly, after the last pass: sums of integers have no rounding."""
     arrays = geometry.arrays(dtype, whole)
     with using("numpy"):
-        expected = forward_of(geometry, arrays, "direct")
+        expected = forward_of(geometry, arrays, algorithm)
+    assert 0 < np.count_nonzero(expected) < expected.size
     for level in LEVELS:
         with using(level):
-            np.testing.assert_array_equal(forward_of(geometry, arrays, "direct"), expected, err_msg=level)
+            np.testing.assert_array_equal(forward_of(geometry, arrays, algorithm), expected, err_msg=level)
 
 
 @cases("geometry", SHARED)
 @dtypes
-def test_shared_columns(geometry, dtype):
-    """Exactly, with bias and ReLU after the last pass: sums of integers have no rounding."""
-    arrays = geometry.arrays(dtype, whole)
-    with using("numpy"):
-        expected = forward_of(geometry, arrays, "columns")
-    assert 0 < np.count_nonzero(expected) < expected.size
-    for level in LEVELS:
-        with using(level):
-            np.testing.assert_array_equal(forward_of(geometry, arrays, "columns"), expected, err_msg=level)
-            window = _window.parse("columns", geometry.image[2:], *geometry.window)
-            sizes = geometry.image, expected.shape, expected.itemsize, window, geometry.groups
-            plan = _backend.kernels.conv2d_plan(*sizes, "columns", "forward")
-            panels = plan["gemm"][1] * plan["gemm"][2] * expected.itemsize  # of one product
-            assert (plan["shared"] >= panels) == _backend.kernels.OWN_GEMM, level
+def test_columns_are_shared(backend, geometry, dtype):
+    window = _window.parse("columns", geometry.image[2:], *geometry.window)
+    output = geometry.arrays(dtype, whole)[0]
+    sizes = geometry.image, output.shape, output.itemsize, window, geometry.groups
+    plan = _backend.kernels.conv2d_plan(*sizes, "columns", "forward")
+    panels = plan["gemm"][1] * plan["gemm"][2] * output.itemsize  # of one product
+    assert (plan["shared"] >= panels) == _backend.kernels.OWN_GEMM
 
 
 @cases("geometry", SHARED)

@@ -158,7 +158,7 @@ def test_plans_of_every_geometry(backend):
     ):
         window = _window.parse("test", image[2:], shape[2:], *arguments[:3])
         output = (image[0], shape[0], *window.output_size(*image[2:]))
-        for algorithm in ("auto", "im2col"):
+        for algorithm in ("auto", "im2col", "columns", "implicit", "direct"):
             for which in ("forward", "input", "weight"):
                 plan = _backend.kernels.conv2d_plan(image, output, 4, window, arguments[3], algorithm, which)
                 assert set(plan) == set(cyconv._types.Plan.__annotations__)
@@ -166,7 +166,7 @@ def test_plans_of_every_geometry(backend):
                 if plan["gemm"] and image[0]:
                     m, n, k = plan["gemm"]
                     work = image[0] * np.prod(shape) * output[2] * output[3]
-                    if plan["algorithm"] in ("im2col", "implicit"):
+                    if plan["algorithm"] in ("im2col", "implicit", "direct"):
                         assert m * n * k * plan["products"] >= work  # products at the ends may be smaller
     for m, n, k in ((1, 1, 1), (0, 3, 4), (3, 0, 4), (3, 4, 0), (2000, 500, 300)):
         plan = _backend.kernels.matmul_plan(m, n, k, False, True, 8)

@@ -15,9 +15,6 @@ cdef enum:  # passes
     BACKWARD_WEIGHT
 
 
-cdef double DIRECT_WORK = 1 << 19  # least multiply-adds for which direct convolution is thought of: that takes time too
-
-
 cdef int c_algorithm(algorithm):
     """The caller's word as a number: "auto", "im2col", "winograd"; tests say "columns", "implicit" and "direct" too."""
     if algorithm == "auto":
@@ -62,6 +59,9 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     return best
 
 
+cdef double DIRECT_WORK = 1 << 19  # least multiply-adds for which direct convolution is thought of: that takes time too
+
+
 cdef inline bint direct_pays(const Conv* conv, int which, size_t itemsize) noexcept nogil:
     return multiply_adds(conv) >= DIRECT_WORK and direct_applies(conv, which, itemsize)
 
@@ -92,11 +92,19 @@ cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
 cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
 cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache
-cdef double ROW = 9          # to lay a row of one of its lines
-cdef double TRANSPOSED = 34  # to transpose a vector of outputs, and to store it
-cdef double KEPT = 50        # to read and write a vector of its sums wrt the weight, for each tile
+cdef double ROW = 9          # of direct convolution: to lay a row of a line, beside its elements,
+cdef double PACKED = 1.5     # to pack a weight; four times that wrt the input, from weights of other filters between them
+cdef double TRANSPOSED = 34  # to transpose a vector of outputs, and to store it;
+cdef double SHARED = 0.9     # and wrt the weight: a product, whose pixels a tile's taps share,
+cdef double KEPT = 50        # to read and write a vector of sums, for each tile,
+cdef double ADDED = 12       # to transpose one, and add it up, for each part of the tiles
 cdef double LONE = 1.3       # a product of one vector of filters
 cdef double[3] ALONE = [1.8, 2, 2.8]  # a product of depthwise convolution, whose loads no other filter shares, of each pass
+
+
+cdef inline Py_ssize_t rows_taken(Py_ssize_t rows) noexcept nogil:
+    # By the micro-kernel, for so many: blocks of ROWS, and half of one.
+    return round_up(rows, (ROWS + 1) // 2)
 
 
 cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept nogil:
@@ -160,7 +168,7 @@ cdef double direct_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef double taps = conv.window.kernel_h * conv.window.kernel_w, tiles = direct_tiles(conv, &s)
     cdef double stored = ceil_div(s.C, s.channels) * strip.phases_h * strip.phases_w * (TRANSPOSED if strip.phases_w < 3 else APART)
     return (positions * s.vectors * (s.C * taps + stored) + tiles * s.images * s.C * laid_lines(&s)
-            + s.vectors * lanes_of(itemsize) * s.C * taps * (conv.groups if s.packed else tiles) * (6 if backward else 1.5))
+            + s.vectors * lanes_of(itemsize) * s.C * taps * (conv.groups if s.packed else tiles) * (4 * PACKED if backward else PACKED))
 
 
 cdef inline double laid_lines(const Direct* s) noexcept nogil:
@@ -174,9 +182,9 @@ cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nog
     cdef const Direct* t = &s.tiling
     cdef double tiles = <double>s.tiles * conv.groups, taps = conv.window.kernel_h * conv.window.kernel_w
     cdef double rows = s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS) // 2)
-    return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * 0.9 + lanes_of(itemsize) * s.blocks)
+    return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * SHARED + lanes_of(itemsize) * s.blocks)
             + tiles * t.blocks * t.images * conv.C * laid_lines(t)
-            + conv.K * t.vectors * (tiles * KEPT + conv.groups * s.splits * 12))
+            + conv.K * t.vectors * (tiles * KEPT + conv.groups * s.splits * ADDED))
 
 
 cdef double depthwise_cycles(const Conv* conv, int step, size_t itemsize) noexcept nogil:

@@ -55,14 +55,11 @@ cdef void use_lines(const Conv* conv, size_t itemsize, Tiling* tiling) noexcept 
 
 cdef void lay_taps_of(const Conv* conv, const Tiling* tiling, Py_ssize_t* distance) noexcept nogil:
     """The distances of the taps of one product, or those of its planes."""
-    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, t
-    if conv.pointwise:
-        for t in range(tiling.taps):
-            distance[t] = t * conv.L
-        return
-    lay_distances(&tiling.strip, &conv.window, distance)
-    for t in range(taps, tiling.taps):
-        distance[t] = distance[t - taps] + tiling.channel
+    cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w
+    distance[0] = 0
+    if not conv.pointwise:
+        lay_distances(&tiling.strip, &conv.window, distance)
+    spread_taps(distance, taps, tiling.taps // taps, conv.L if conv.pointwise else tiling.channel, distance)
 
 
 cdef const floating* lay_lines(const Conv* conv, const Tiling* tiling, const floating* input, Py_ssize_t n0, Py_ssize_t images,

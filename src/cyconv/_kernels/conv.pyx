@@ -57,11 +57,6 @@ cdef inline Py_ssize_t even_part(Py_ssize_t size, Py_ssize_t most) noexcept nogi
     return ceil_div(size, ceil_div(size, most))
 
 
-cdef inline Py_ssize_t rows_taken(Py_ssize_t rows) noexcept nogil:
-    # By the micro-kernel, for so many: blocks of ROWS, and half of one.
-    return round_up(rows, (ROWS + 1) // 2)
-
-
 cdef inline Py_ssize_t digit(Py_ssize_t* task, Py_ssize_t count) noexcept nogil:
     """Which of `count` parts a task is; takes that digit off its number."""
     cdef Py_ssize_t part = task[0] % count

@@ -66,7 +66,7 @@ static void PANEL(pixel_products)(const REAL *line, const ptrdiff_t *place, ptrd
         if (vectors == 1) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 1);
         else if (vectors == 2) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 2);
         else if (vectors == 3) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 3);
-#if ROWS > 4
+#if PANEL_VECTORS == 4
         else PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 4);
 #endif
     }

@@ -34,6 +34,11 @@ cdef struct Direct:
     size_t table                    # bytes of the tables of taps, shared
 
 
+cdef struct Tile:
+    # One tile of a group: its first image, and its first output of one phase; how many images it has.
+    Py_ssize_t g, n, y, x, images
+
+
 cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bint near) noexcept nogil:
     """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines.
 
@@ -41,7 +46,8 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bi
     """
     cdef Direct s
     cdef const Window* w = &conv.window
-    cdef Py_ssize_t over_h, over_w, plane  # of a window, beyond its first pixel
+    cdef Py_ssize_t over_h, over_w  # of a window, beyond its first pixel
+    cdef Py_ssize_t rows, columns, plane
     memset(&s, 0, sizeof(Direct))
     s.strip = plane_strip(conv, backward)
     if backward:
@@ -52,18 +58,18 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bi
         s.C, s.M, s.H, s.W, s.step_h, s.step_w = conv.C, conv.M, conv.H_out, conv.W_out, w.stride_h, w.stride_w
         s.rows, s.columns = conv.H_out, conv.W_out
         over_h, over_w = w.dilation_h * (w.kernel_h - 1), w.dilation_w * (w.kernel_w - 1)
+    s.strip.stride_h = s.strip.stride_w = 1  # pixels lie in order, not by phases
     plane = s.strip.H * s.strip.W
     s.in_place = (near and s.strip.top == 0 and s.strip.left == 0 and (s.rows - 1) * s.step_h + over_h < s.strip.H
                   and (s.columns - 1) * s.step_w + over_w < s.strip.W)
-    s.images = s.row_tiles = s.column_tiles = 1
-    if s.rows * s.columns <= pixels:
-        s.images = even_part(max(1, conv.N), pixels // (s.rows * s.columns))
-    elif s.columns <= pixels:
-        cut(&s.rows, pixels // s.columns, &s.row_tiles)
+    rows, columns, s.images = s.rows, s.columns, 1
+    if rows * columns <= pixels:
+        s.images = even_part(max(1, conv.N), pixels // (rows * columns))
+    elif columns <= pixels:
+        s.rows = even_part(rows, pixels // columns)
     else:
-        cut(&s.rows, 1, &s.row_tiles)
-        cut(&s.columns, pixels, &s.column_tiles)
-    s.image_tiles = ceil_div(conv.N, s.images)
+        s.rows, s.columns = 1, even_part(columns, pixels)
+    s.image_tiles, s.row_tiles, s.column_tiles = ceil_div(conv.N, s.images), ceil_div(rows, s.rows), ceil_div(columns, s.columns)
     s.strip.lines = (s.rows - 1) * s.step_h + over_h + 1
     if s.in_place:
         s.strip.width, s.channel, s.image = s.strip.W, plane, conv.groups * s.C * plane
@@ -71,12 +77,6 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bi
         s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
         s.channel = apart(s.strip.lines * s.strip.width)
     return s
-
-
-cdef inline void cut(Py_ssize_t* size, Py_ssize_t most, Py_ssize_t* parts) noexcept nogil:
-    # Into equal parts of at most `most`.
-    parts[0] = ceil_div(size[0], most)
-    size[0] = ceil_div(size[0], parts[0])
 
 
 cdef Direct direct_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
@@ -126,6 +126,17 @@ cdef inline Py_ssize_t direct_tiles(const Conv* conv, const Direct* s) noexcept 
     return s.image_tiles * conv.groups * s.row_tiles * s.column_tiles
 
 
+cdef inline Tile tile_at(const Conv* conv, const Direct* s, Py_ssize_t tile) noexcept nogil:
+    """Of all tiles: columns of tiles x rows of tiles x groups x images."""
+    cdef Tile t
+    t.x = digit(&tile, s.column_tiles) * s.columns
+    t.y = digit(&tile, s.row_tiles) * s.rows
+    t.g = digit(&tile, conv.groups)
+    t.n = tile * s.images
+    t.images = min(s.images, conv.N - t.n)
+    return t
+
+
 cdef inline size_t direct_own(const Direct* s) noexcept nogil:
     # Elements of workspace of each thread.
     return round_up(s.places + s.sums * s.strip.phases_w + (0 if s.shared else s.lines) + (0 if s.packed else s.weights), 64)
@@ -173,7 +184,7 @@ cdef int direct(const Conv* conv, bint backward, const floating* images, const f
     cdef floating* scratch = weights + direct_shared(conv, &s)
     if workspace == NULL:
         return NO_MEMORY
-    lay_direct_taps(&s, &conv.window, backward, table)
+    lay_taps(&s.strip, &conv.window, backward, s.few, s.channel, table)
     packs = conv.groups * s.panels if s.packed else 0
     while c0 < s.C:
         lines = tiles * ceil_div(min(s.channels, s.C - c0), LINE_CHANNELS) if s.shared else 0
@@ -204,43 +215,17 @@ cdef inline Py_ssize_t filters_of(const Direct* s, Py_ssize_t panel, size_t item
     return (panel_start(s, panel + 1) - panel_start(s, panel)) * lanes_of(itemsize)
 
 
-cdef void lay_direct_taps(const Direct* s, const Window* w, bint backward, Py_ssize_t* table) noexcept nogil:
-    """For each phase of the outputs, the distances of its taps, for each channel of a product.
-
-    They stand behind those of `lay_phases`: a distance and the place of each tap, and the number of taps of each phase.
-    """
-    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, phases = s.strip.phases_h * s.strip.phases_w, phase, c, k, k0 = 0
-    cdef Py_ssize_t* distance = table + 2 * taps + phases
-    if backward:
-        lay_phases(&s.strip, w, table)
-    else:
-        lay_tap_distances(s, w, table)
-        table[2 * taps] = taps
-    for phase in range(phases):
-        for c in range(s.few):
-            for k in range(k0, k0 + table[2 * taps + phase]):
-                distance[0] = c * s.channel + table[k]
-                distance += 1
-        k0 += table[2 * taps + phase]
-
-
-cdef void lay_tap_distances(const Direct* s, const Window* w, Py_ssize_t* distance) noexcept nogil:
-    """Of each tap, along the lines of forward."""
-    cdef Py_ssize_t i, j
-    for i in range(w.kernel_h):
-        for j in range(w.kernel_w):
-            distance[i * w.kernel_w + j] = i * w.dilation_h * s.strip.width + j * w.dilation_w
-
-
 cdef void prepare_direct(const Conv* conv, const Direct* s, bint backward, Py_ssize_t task, Py_ssize_t packs, Py_ssize_t c0,
                          const floating* images, const floating* weight, const Py_ssize_t* table, floating* weights,
                          floating* shared) noexcept nogil:
     """One panel of the weights of a pass, or (tasks from `packs` on) some lines of a tile."""
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, channels = min(s.channels, s.C - c0), c, p
+    cdef Tile tile
     if task >= packs:
         task -= packs
         c = digit(&task, ceil_div(channels, LINE_CHANNELS)) * LINE_CHANNELS
-        lay_direct(conv, s, task, c0, c, min(c + LINE_CHANNELS, channels), images, shared + task * s.lines)
+        tile = tile_at(conv, s, task)
+        lay_tile(conv, s, &tile, c0, c, min(c + LINE_CHANNELS, channels), images, shared + task * s.lines)
         return
     p = digit(&task, s.panels)
     pack_panel(conv, s, backward, task, p, c0, channels, table, weight,
@@ -260,29 +245,24 @@ cdef void pack_panel(const Conv* conv, const Direct* s, bint backward, Py_ssize_
         transpose(weight + (g * s.M + f) * conv.K + c * taps, conv.K, filters, channels * taps, width, packed)
 
 
-cdef void lay_direct(const Conv* conv, const Direct* s, Py_ssize_t tile, Py_ssize_t c0, Py_ssize_t first, Py_ssize_t past,
-                     const floating* images, floating* lines) noexcept nogil:
+cdef void lay_tile(const Conv* conv, const Direct* s, const Tile* t, Py_ssize_t c0, Py_ssize_t first, Py_ssize_t past,
+                   const floating* images, floating* lines) noexcept nogil:
     """Channels c0 + first.. c0 + past of one tile as lines."""
-    cdef Py_ssize_t x0 = digit(&tile, s.column_tiles) * s.columns, y0 = digit(&tile, s.row_tiles) * s.rows
-    cdef Py_ssize_t g = digit(&tile, conv.groups)
-    lay_tile(conv, s, y0, x0, g, tile * s.images, c0, first, past, images, lines)
-
-
-cdef void lay_tile(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t g, Py_ssize_t n0, Py_ssize_t c0,
-                   Py_ssize_t first, Py_ssize_t past, const floating* images, floating* lines) noexcept nogil:
-    """The same of the tile whose first output is (y0, x0) of image n0."""
     cdef Py_ssize_t plane = s.strip.H * s.strip.W, n, c
-    for n in range(min(s.images, conv.N - n0)):
+    for n in range(t.images):
         for c in range(first, past):
-            lay_padded(images + (((n0 + n) * conv.groups + g) * s.C + c0 + c) * plane, s.strip.H, s.strip.W,
-                       y0 * s.step_h - s.strip.top, x0 * s.step_w - s.strip.left, s.strip.lines, s.strip.width,
+            lay_padded(images + (((t.n + n) * conv.groups + t.g) * s.C + c0 + c) * plane, s.strip.H, s.strip.W,
+                       t.y * s.step_h - s.strip.top, t.x * s.step_w - s.strip.left, s.strip.lines, s.strip.width,
                        lines + n * s.image + c * s.channel)
 
 
-cdef inline const floating* pixels_in_place(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t x0, Py_ssize_t g,
-                                            Py_ssize_t n0, Py_ssize_t c, const floating* images) noexcept nogil:
-    """The first pixel of channel c under the tile whose first output is (y0, x0) of image n0."""
-    return images + ((n0 * conv.groups + g) * s.C + c) * s.channel + y0 * s.step_h * s.strip.W + x0 * s.step_w
+cdef const floating* pixels_of(const Conv* conv, const Direct* s, const Tile* t, Py_ssize_t c0, Py_ssize_t channels,
+                               const floating* images, floating* lines) noexcept nogil:
+    """Some channels of a tile where they lie in the image, or laid as `lines`."""
+    if s.in_place:
+        return images + ((t.n * conv.groups + t.g) * s.C + c0) * s.channel + t.y * s.step_h * s.strip.W + t.x * s.step_w
+    lay_tile(conv, s, t, c0, 0, channels, images, lines)
+    return lines
 
 
 cdef cyconv_ahead planes_ahead(const floating* planes, Py_ssize_t plane, Py_ssize_t first, Py_ssize_t past, Py_ssize_t channels,
@@ -299,12 +279,12 @@ cdef cyconv_ahead planes_ahead(const floating* planes, Py_ssize_t plane, Py_ssiz
     return ahead
 
 
-cdef cyconv_ahead tile_ahead(const Conv* conv, const Direct* s, Py_ssize_t y0, Py_ssize_t g, Py_ssize_t n0, Py_ssize_t c0,
-                             Py_ssize_t channels, const floating* images) noexcept nogil:
+cdef cyconv_ahead tile_ahead(const Conv* conv, const Direct* s, const Tile* t, Py_ssize_t c0, Py_ssize_t channels,
+                             const floating* images) noexcept nogil:
     """The rows of pixels of a tile."""
-    cdef Py_ssize_t y = y0 * s.step_h - s.strip.top, W = s.strip.W, image = conv.groups * s.C * s.strip.H * W
-    return planes_ahead(images + n0 * image + (g * s.C + c0) * s.strip.H * W, s.strip.H * W, max(0, y) * W,
-                        max(0, min(y + s.strip.lines, s.strip.H)) * W, channels, min(s.images, conv.N - n0), image)
+    cdef Py_ssize_t y = t.y * s.step_h - s.strip.top, W = s.strip.W, plane = s.strip.H * W
+    return planes_ahead(images + ((t.n * conv.groups + t.g) * s.C + c0) * plane, plane, max(0, y) * W,
+                        max(0, min(y + s.strip.lines, s.strip.H)) * W, channels, t.images, conv.groups * s.C * plane)
 
 
 cdef cyconv_ahead weights_ahead(const Conv* conv, const Direct* s, bint backward, Py_ssize_t g, Py_ssize_t f, Py_ssize_t filters,
@@ -326,74 +306,71 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
     cdef uint64_t control = flush_denormals()
     cdef const Strip* strip = &s.strip
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t phases = strip.phases_h * strip.phases_w, plane = s.H * s.W, channels = min(s.channels, s.C - c0)
-    cdef Py_ssize_t p0 = digit(&task, s.blocks) * s.block, tile = task
-    cdef Py_ssize_t x0 = digit(&task, s.column_tiles) * s.columns, y0 = digit(&task, s.row_tiles) * s.rows
-    cdef Py_ssize_t g = digit(&task, conv.groups), n0 = task * s.images, images_here = min(s.images, conv.N - n0)
-    cdef Py_ssize_t a, b, c, few, k, k0 = 0, rows, columns, count, y, n, p, f, width, filters
+    cdef Py_ssize_t plane = s.H * s.W, channels = min(s.channels, s.C - c0), a, b, c, few, k, k0 = 0, rows, columns, n, p, f, width
+    cdef Py_ssize_t p0 = digit(&task, s.blocks) * s.block, filters
+    cdef Tile tile = tile_at(conv, s, task), following
+    cdef const Py_ssize_t* count = table + 2 * taps   # of the taps of each phase,
+    cdef const Py_ssize_t* distance = count + strip.phases_h * strip.phases_w  # which stand here
+    cdef const Py_ssize_t* reached
     cdef Py_ssize_t* place = <Py_ssize_t*>workspace
     cdef floating* sums = workspace + s.places
-    cdef const Py_ssize_t* distance = table + 2 * taps + phases
-    cdef const Py_ssize_t* reached
-    cdef bint last = c0 + channels == s.C
     cdef floating* own = sums + s.sums * strip.phases_w
-    cdef cyconv_ahead ahead, tile_next, weights_next
+    cdef const floating* start = <const floating*>NULL
     cdef const floating* panel
     cdef floating* to
+    cdef cyconv_ahead ahead, tile_next, weights_next
+    cdef bint last = c0 + channels == s.C
     memset(&tile_next, 0, sizeof(cyconv_ahead))
     if s.shared:
-        lines += tile * s.lines
+        lines += task * s.lines
     else:
-        lines = own
-        if s.in_place:
-            lines = pixels_in_place(conv, s, y0, x0, g, n0, c0, images)
-        else:
-            lay_direct(conv, s, tile, c0, 0, channels, images, own)
+        lines = pixels_of(conv, s, &tile, c0, channels, images, own)
         own += s.lines
-        if next < direct_tiles(conv, s):
-            next //= s.column_tiles
-            y = digit(&next, s.row_tiles) * s.rows
-            tile_next = tile_ahead(conv, s, y, next % conv.groups, next // conv.groups * s.images, c0, channels, images)
-    weights += g * s.vectors * lanes * s.channels * taps
-    outputs += (n0 * conv.groups + g) * s.M * plane
-    columns = min(s.columns, ceil_div(s.W, strip.phases_w) - x0)
+        if next // s.blocks < direct_tiles(conv, s):
+            following = tile_at(conv, s, next // s.blocks)
+            tile_next = tile_ahead(conv, s, &following, c0, channels, images)
+    if bias != NULL and last:
+        start = bias + tile.g * s.M
+    weights += tile.g * s.vectors * lanes * s.channels * taps
+    outputs += (tile.n * conv.groups + tile.g) * s.M * plane
+    columns = min(s.columns, ceil_div(s.W, strip.phases_w) - tile.x)
     for a in range(strip.phases_h):
-        rows = min(s.rows, ceil_div(s.H - a, strip.phases_h) - y0)
+        rows = min(s.rows, ceil_div(s.H - a, strip.phases_h) - tile.y)
         if rows > 0:
-            lay_places(s, images_here, rows, columns, place)
+            lay_places(s, tile.images, rows, columns, place)
         for p in range(p0, min(p0 + s.block, s.panels) if rows > 0 else p0):
             f, width = panel_start(s, p) * lanes, filters_of(s, p, sizeof(floating))
             filters = min(width, s.M - f)
             reached, k = distance, k0
-            to = outputs + f * plane + (y0 * strip.phases_h + a) * s.W + x0 * strip.phases_w
-            ahead = planes_ahead(to, plane, 0, rows * strip.phases_h * s.W, filters, images_here, conv.groups * s.M * plane)
+            to = outputs + f * plane + (tile.y * strip.phases_h + a) * s.W + tile.x * strip.phases_w
+            ahead = planes_ahead(to, plane, 0, rows * strip.phases_h * s.W, filters, tile.images, conv.groups * s.M * plane)
             ahead.write, ahead.after = True, &tile_next
             for b in range(strip.phases_w):  # the last column of one that has fewer is not kept
-                count = table[2 * taps + a * strip.phases_w + b]
-                if count == 0:
+                if count[b] == 0:
                     memset(sums + b * s.sums, 0, s.sums * sizeof(floating))
                 c = 0
-                while c < channels and count > 0:
+                while c < channels and count[b] > 0:
                     few = min(s.few, channels - c)
-                    panel = weights + f * s.channels * taps + (channels * k + c * count) * width
+                    panel = weights + f * s.channels * taps + (channels * k + c * count[b]) * width
                     if not s.packed:
-                        pack_panel(conv, s, backward, g, p, c0 + c, few, table, weight, own)
+                        pack_panel(conv, s, backward, tile.g, p, c0 + c, few, table, weight, own)
                         panel = own
-                        weights_next = weights_ahead(conv, s, backward, g, f, filters, c0 + c + few, min(few, channels - c - few), weight)
+                        weights_next = weights_ahead(conv, s, backward, tile.g, f, filters, c0 + c + few,
+                                                     min(few, channels - c - few), weight)
                         tile_next.after = &weights_next
-                    pixel_products(lines + c * s.channel, place, images_here * rows * columns, reached, few * count, panel,
+                    pixel_products(lines + c * s.channel, place, tile.images * rows * columns, reached, few * count[b], panel,
                                    width // lanes, c > 0, sums + b * s.sums, &ahead)
                     c += few
-                reached += s.few * count
-                k += count
-            for n in range(images_here):
+                reached += s.few * count[b]
+                k += count[b]
+            for n in range(tile.images):
                 store_tile(s, sums + n * rows * columns * width, width, rows, columns,
-                           min(columns * strip.phases_w, s.W - x0 * strip.phases_w), filters,
-                           bias + g * s.M + f if bias != NULL and last else <const floating*>NULL, relu and last, c0 > 0,
-                           to + n * conv.groups * s.M * plane)
+                           min(columns * strip.phases_w, s.W - tile.x * strip.phases_w), filters,
+                           start + f if start != NULL else start, relu and last, c0 > 0, to + n * conv.groups * s.M * plane)
         for b in range(strip.phases_w):
-            distance += s.few * table[2 * taps + a * strip.phases_w + b]
-            k0 += table[2 * taps + a * strip.phases_w + b]
+            distance += s.few * count[b]
+            k0 += count[b]
+        count += strip.phases_w
     restore_denormals(control)
 
 

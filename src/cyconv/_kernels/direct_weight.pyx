@@ -66,7 +66,7 @@ cdef int direct_backward_weight(const Conv* conv, const floating* grad_output, c
                                 floating* grad_weight) noexcept nogil:
     """Returns 1, or NO_MEMORY."""
     cdef DirectWeight s = direct_weight_sizes(conv, sizeof(floating))
-    cdef Py_ssize_t tasks = gradient_tasks(conv, &s), taps = conv.window.kernel_h * conv.window.kernel_w, c, k, t
+    cdef Py_ssize_t tasks = gradient_tasks(conv, &s), taps = conv.window.kernel_h * conv.window.kernel_w, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t own = direct_weight_own(&s)
     cdef char* workspace = <char*>cyconv_acquire(s.table + (direct_weight_shared(conv, &s) + threads * own) * sizeof(floating))
@@ -75,10 +75,8 @@ cdef int direct_backward_weight(const Conv* conv, const floating* grad_output, c
     cdef floating* scratch = partial + direct_weight_shared(conv, &s)
     if workspace == NULL:
         return NO_MEMORY
-    lay_tap_distances(&s.tiling, &conv.window, distance)
-    for c in range(1, s.channels):
-        for k in range(taps):
-            distance[c * taps + k] = distance[k] + c * s.tiling.channel
+    lay_distances(&s.tiling.strip, &conv.window, distance)
+    spread_taps(distance, taps, s.channels, s.tiling.channel, distance)
     for t in range(s.channels * taps, s.channels * taps + GROUP):
         distance[t] = 0
     if threads == 1:  # a team of one costs most of a microsecond
@@ -107,48 +105,41 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
     cdef floating* sums = grads + s.grads if s.splits == 1 else partial + task * s.sums
     cdef Py_ssize_t block = task // s.splits
     cdef Py_ssize_t split = digit(&task, s.splits), c0 = digit(&task, s.blocks) * s.channels
-    cdef Py_ssize_t p0 = digit(&task, tiling.blocks) * tiling.block, g = task
-    cdef Py_ssize_t first = split * s.tiles // s.splits, past = (split + 1) * s.tiles // s.splits
-    cdef Py_ssize_t channels = min(s.channels, conv.C - c0), i, n, n0, y0, x0, images, rows, columns, p, f, width
-    cdef Py_ssize_t filters = min(conv.M, panel_start(tiling, min(p0 + tiling.block, tiling.panels)) * lanes) - panel_start(tiling, p0) * lanes
-    cdef cyconv_ahead lines_ahead, ahead  # of the next tile
-    for i in range(first, past):
-        memset(&ahead, 0, sizeof(cyconv_ahead))
-        if i + 1 < past:
-            locate(tiling, i + 1, &n0, &y0, &x0)
-            lines_ahead = tile_ahead(conv, tiling, y0, g, n0, c0, channels, input)
-            ahead = planes_ahead(grad_output + (n0 * conv.C_out + g * conv.M + panel_start(tiling, p0) * lanes) * conv.L, conv.L,
-                                 y0 * conv.W_out + x0, min(y0 + tiling.rows, conv.H_out) * conv.W_out, filters,
-                                 min(tiling.images, conv.N - n0), conv.C_out * conv.L)
-            ahead.after = &lines_ahead
-        locate(tiling, i, &n0, &y0, &x0)
-        images = min(tiling.images, conv.N - n0)
-        rows, columns = min(tiling.rows, conv.H_out - y0), min(tiling.columns, conv.W_out - x0)
-        pixels = lines
-        if tiling.in_place:
-            pixels = pixels_in_place(conv, tiling, y0, x0, g, n0, c0, input)
-        else:
-            lay_tile(conv, tiling, y0, x0, g, n0, c0, 0, channels, input, lines)
-        lay_places(tiling, images, rows, columns, place)
-        for p in range(p0, min(p0 + tiling.block, tiling.panels)):
-            f = panel_start(tiling, p) * lanes
-            width = panel_start(tiling, p + 1) * lanes - f
-            for n in range(images):
-                transpose(grad_output + ((n0 + n) * conv.C_out + g * conv.M + f) * conv.L + y0 * conv.W_out + x0, conv.L,
-                          min(width, conv.M - f), rows * columns, width, grads + n * rows * columns * width)
-            pixel_products(pixels, distance, channels * taps, place, images * rows * columns, grads, width // lanes, i > first,
-                           sums + (f - panel_start(tiling, p0) * lanes) * (s.channels * taps + GROUP), &ahead)
+    cdef Py_ssize_t p0 = digit(&task, tiling.blocks) * tiling.block, f0 = panel_start(tiling, p0) * lanes, g = task
+    cdef Py_ssize_t past = min(p0 + tiling.block, tiling.panels), first = split * s.tiles // s.splits
+    cdef Py_ssize_t channels = min(s.channels, conv.C - c0), filters = min(conv.M, panel_start(tiling, past) * lanes) - f0
+    cdef Py_ssize_t i, n, rows, columns, p, f, width, l
+    cdef Tile tile = gradient_tile(conv, s, g, first), following
+    cdef cyconv_ahead lines_ahead, ahead  # of the following tile
+    for i in range(first, (split + 1) * s.tiles // s.splits):
+        following = gradient_tile(conv, s, g, min(i + 1, s.tiles - 1))
+        lines_ahead = tile_ahead(conv, tiling, &following, c0, channels, input)
+        ahead = planes_ahead(grad_output + (following.n * conv.C_out + g * conv.M + f0) * conv.L, conv.L,
+                             following.y * conv.W_out + following.x, min(following.y + tiling.rows, conv.H_out) * conv.W_out,
+                             filters, following.images, conv.C_out * conv.L)
+        ahead.after = &lines_ahead
+        rows, columns = min(tiling.rows, conv.H_out - tile.y), min(tiling.columns, conv.W_out - tile.x)
+        l = tile.y * conv.W_out + tile.x
+        pixels = pixels_of(conv, tiling, &tile, c0, channels, input, lines)
+        lay_places(tiling, tile.images, rows, columns, place)
+        for p in range(p0, past):
+            f, width = panel_start(tiling, p) * lanes, filters_of(tiling, p, sizeof(floating))
+            for n in range(tile.images):
+                transpose(grad_output + ((tile.n + n) * conv.C_out + g * conv.M + f) * conv.L + l, conv.L, min(width, conv.M - f),
+                          rows * columns, width, grads + n * rows * columns * width)
+            pixel_products(pixels, distance, channels * taps, place, tile.images * rows * columns, grads, width // lanes, i > first,
+                           sums + (f - f0) * (s.channels * taps + GROUP), &ahead)
+        tile = following
     if s.splits == 1:
         for p in range(tiling.block):
             store_gradient(conv, s, block, p, sums, False, grad_weight)
     restore_denormals(control)
 
 
-cdef inline void locate(const Direct* s, Py_ssize_t tile, Py_ssize_t* n0, Py_ssize_t* y0, Py_ssize_t* x0) noexcept nogil:
-    """The first image, row and column of a tile of one group."""
-    x0[0] = digit(&tile, s.column_tiles) * s.columns
-    y0[0] = digit(&tile, s.row_tiles) * s.rows
-    n0[0] = tile * s.images
+cdef inline Tile gradient_tile(const Conv* conv, const DirectWeight* s, Py_ssize_t g, Py_ssize_t i) noexcept nogil:
+    """Tile i of the tiles of one group."""
+    cdef Py_ssize_t plane = s.tiling.row_tiles * s.tiling.column_tiles
+    return tile_at(conv, &s.tiling, (i // plane * conv.groups + g) * plane + i % plane)
 
 
 cdef void store_gradient(const Conv* conv, const DirectWeight* s, Py_ssize_t block, Py_ssize_t panel, const floating* sums,
@@ -159,8 +150,7 @@ cdef void store_gradient(const Conv* conv, const DirectWeight* s, Py_ssize_t blo
     cdef Py_ssize_t p0 = digit(&block, s.tiling.blocks) * s.tiling.block, f, width
     if p0 + panel >= s.tiling.panels:
         return
-    f = panel_start(&s.tiling, p0 + panel) * lanes
-    width = panel_start(&s.tiling, p0 + panel + 1) * lanes - f
+    f, width = panel_start(&s.tiling, p0 + panel) * lanes, filters_of(&s.tiling, p0 + panel, sizeof(floating))
     store_pixels(sums + (f - panel_start(&s.tiling, p0) * lanes) * (s.channels * taps + GROUP), width, min(s.channels, conv.C - c0) * taps,
                  min(width, conv.M - f), <const floating*>NULL, False, accumulate,
                  grad_weight + (block * conv.M + f) * conv.K + c0 * taps, conv.K)

@@ -99,7 +99,7 @@ cdef int implicit(const Conv* conv, bint backward, const floating* images, const
     cdef Py_ssize_t* distance = <Py_ssize_t*>workspace
     if workspace == NULL:
         return NO_MEMORY
-    lay_taps(&s, &conv.window, backward, distance)
+    lay_taps(&s.strip, &conv.window, backward, s.channels, s.channel, distance)
     if tasks == 1:  # a team of one costs most of a microsecond
         implicit_task(conv, &s, backward, 0, images, weight, bias, relu, outputs, distance,
                       <floating*>(workspace + s.table))
@@ -109,26 +109,6 @@ cdef int implicit(const Conv* conv, bint backward, const floating* images, const
                           <floating*>(workspace + s.table + threadid() * size))
     cyconv_release(workspace)
     return 1
-
-
-cdef void lay_taps(const Implicit* s, const Window* w, bint backward, Py_ssize_t* table) noexcept nogil:
-    """For each phase of the outputs, the distances of its taps, for each channel of a pass.
-
-    They stand behind those of `lay_phases`: a distance and the place of each tap, and the number of taps of each phase.
-    """
-    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, phases = s.strip.phases_h * s.strip.phases_w, phase, c, k, k0 = 0
-    cdef Py_ssize_t* distance = table + 2 * taps + phases
-    if backward:
-        lay_phases(&s.strip, w, table)
-    else:
-        lay_distances(&s.strip, w, table)
-        table[2 * taps] = taps
-    for phase in range(phases):
-        for c in range(s.channels):
-            for k in range(k0, k0 + table[2 * taps + phase]):
-                distance[0] = c * s.channel + table[k]
-                distance += 1
-        k0 += table[2 * taps + phase]
 
 
 cdef void implicit_task(const Conv* conv, const Implicit* s, bint backward, Py_ssize_t task, const floating* images,

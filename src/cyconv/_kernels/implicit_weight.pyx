@@ -59,7 +59,7 @@ cdef int implicit_backward_weight(const Conv* conv, const floating* grad_output,
     """Fill `grad_weight`, and return 1; 0 where a value is not finite, and the direct sum must decide; NO_MEMORY."""
     cdef ImplicitWeight s = implicit_weight_sizes(conv, sizeof(floating))
     cdef Py_ssize_t tasks = conv.groups * s.filter_blocks * s.blocks * s.splits, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef Py_ssize_t t, c, k, bad = 0
+    cdef Py_ssize_t t, bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t size = implicit_weight_bytes(&s, sizeof(floating))
     cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size + s.partial * sizeof(floating))
@@ -68,9 +68,7 @@ cdef int implicit_backward_weight(const Conv* conv, const floating* grad_output,
     if workspace == NULL:
         return NO_MEMORY
     lay_distances(&s.strip, &conv.window, distance)
-    for c in range(1, s.channels):
-        for k in range(taps):
-            distance[c * taps + k] = distance[k] + c * s.channel
+    spread_taps(distance, taps, s.channels, s.channel, distance)
     for t in prange(tasks, num_threads=threads, schedule="dynamic"):
         bad += implicit_weight_task(conv, &s, t, grad_output, input, grad_weight, partial, distance,
                                     <floating*>(workspace + s.table + threadid() * size))

@@ -105,3 +105,31 @@ cdef void lay_phases(const Strip* s, const Window* w, Py_ssize_t* distance) noex
                         distance[K + k] = i * w.kernel_w + j
                         k += 1
             distance[2 * K + a * s.phases_w + b] = k - before
+
+
+cdef void spread_taps(const Py_ssize_t* distance, Py_ssize_t taps, Py_ssize_t channels, Py_ssize_t channel,
+                      Py_ssize_t* spread) noexcept nogil:
+    """The distances of the taps of every channel, whose lines lie `channel` apart, from those of one; may be the same table."""
+    cdef Py_ssize_t c, k
+    for c in range(channels):
+        for k in range(taps):
+            spread[c * taps + k] = distance[k] + c * channel
+
+
+cdef void lay_taps(const Strip* s, const Window* w, bint backward, Py_ssize_t channels, Py_ssize_t channel,
+                   Py_ssize_t* table) noexcept nogil:
+    """For each phase of the outputs, the distances of its taps, for each of some channels.
+
+    They stand behind those of `lay_phases`: a distance and the place of each tap, and the number of taps of each phase.
+    """
+    cdef Py_ssize_t taps = w.kernel_h * w.kernel_w, phases = s.phases_h * s.phases_w, phase, first = 0
+    cdef Py_ssize_t* distance = table + 2 * taps + phases
+    if backward:
+        lay_phases(s, w, table)
+    else:
+        lay_distances(s, w, table)
+        table[2 * taps] = taps
+    for phase in range(phases):
+        spread_taps(table + first, table[2 * taps + phase], channels, channel, distance)
+        distance += channels * table[2 * taps + phase]
+        first += table[2 * taps + phase]

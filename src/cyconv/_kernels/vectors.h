@@ -43,7 +43,7 @@
 #endif
 
 #define GROUP (3 * ROWS) /* rows of A that pass by the panels of B together: a block of one vector */
-#define PANEL_VECTORS (ROWS > 4 ? 4 : 3) /* of filters, by GROUP / 4 or more pixels */
+#define PANEL_VECTORS (ROWS > 4 ? 4 : 3) /* of filters in the widest panel of direct.h: GROUP / 4 pixels, or more */
 #define PANEL_DEPTH (FLOAT_LANES > 8 ? 512 : 256) /* products that are added up in registers */
 #define RUN_DEPTH 256   /* the same of A that is stored transposed: a run of it stays in the L2 cache with the panels of B */
 #define GEMM_PANELS 12  /* of B, 3 * LANES columns each, that are packed at once: they stay in the L2 cache */

@@ -46,8 +46,9 @@ def conv2d(
     groups : int
         Input and output channels are divided into so many independent convolutions.
     algorithm : {"auto", "im2col", "winograd"}
-        How it is computed: as products with columns, made or read in place; or by Winograd's minimal filtering, up
-        to three times as fast at a few times the rounding error; "auto" chooses by a cost model. Winograd's is for
+        How it is computed: as plain sums ("im2col"), whether by products with columns, made or read in place, or
+        directly; or by Winograd's minimal filtering, up to three times as fast at a few times the rounding error;
+        "auto" chooses by a cost model. Winograd's is for
         ``ceil(kernel / stride)`` of 2 to 5, the same in both directions, stride up to 4, stride or dilation 1, and
         padding less than the kernel covers: 3x3 and 5x5 kernels, 3x3 at stride 2, 11x11 at stride 4; and for kernels
         of 2 to 16 taps along one axis, 1x7 or 9x1, at stride 1. The NumPy backend has one way.
