@@ -30,7 +30,7 @@ CYCONV_INLINE void PANEL(pixel_block)(const REAL *line, const ptrdiff_t *place, 
         for (int v = 0; v < vectors; v++) sum[i * vectors + v] = (PANEL(vector)){0};
         at[i] = line + place[i];
     }
-    if (vectors < 3) cyconv_fetch(ahead, FETCH_LINES); /* once: many pixels leave no registers for it */
+    if (vectors < 3) cyconv_fetch(ahead, FETCH_ONCE); /* once: many pixels leave no registers for it */
     ptrdiff_t p = 0;
     for (; p + UNROLL <= taps; p += UNROLL, panel += UNROLL * vectors * LANES) {
         if (vectors >= 3 && ahead && p % FETCH_STEP == 0) cyconv_fetch(ahead, FETCH_LINES);

@@ -84,7 +84,7 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
         for (int v = 0; v < vectors; v++) sum[i][v] = (PANEL(vector)){0};
         at[i] = l.a + (direct ? i * l.length : (first + i) / ROWS * l.length + (first + i) % ROWS);
     }
-    if (vectors < 3) cyconv_fetch(l.ahead, FETCH_LINES); /* once: many rows leave no registers for it */
+    if (vectors < 3) cyconv_fetch(l.ahead, FETCH_ONCE); /* once: many rows leave no registers for it */
     PANEL(add_products)(sum, at, direct ? 1 : ROWS, b, width, k, vectors < 3 ? NULL : l.ahead, vectors, height);
 #pragma GCC unroll 24
     for (int i = 0; i < height; i++) {

@@ -58,8 +58,9 @@
 #define ROWS_SCRATCH(lanes) (LEFT_SCRATCH + 3 * (lanes) * GROUP)
 #define PANEL_SCRATCH(lanes) (ROWS_SCRATCH(lanes) + 3 * (lanes) * (GEMM_PANELS + 1) * PANEL_DEPTH + (lanes))
 
-#define FETCH_STEP 16 /* products of a block of sums, in whose time so many lines of memory are fetched: */
-#define FETCH_LINES (FLOAT_LANES > 8 ? 10 : 4)
+#define FETCH_STEP 8  /* products of a block of sums, in whose time so many lines of memory are fetched: more at once would wait */
+#define FETCH_LINES 2 /* for each other, and products for all of them; */
+#define FETCH_ONCE (FLOAT_LANES > 8 ? 10 : 4) /* before a block of so many rows that no register is left for it in between */
 
 #define LINE_BLOCKS 12    /* of positions of an implicit product, that are taken at once */
 #define LINE_PANELS 24576 /* elements of their columns: they stay in the L2 cache with the filters and the sums */
