@@ -57,7 +57,7 @@ static void PANEL(columns_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REA
     const ptrdiff_t wide = PANEL(block_columns)(n);
     for (ptrdiff_t j = 0, columns; j < n; j += columns) {
         columns = n - j < wide ? n - j : wide;
-        const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, columns, k, scratch + LEFT_SCRATCH + GROUP * 3 * LANES);
+        PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, columns, k, scratch + LEFT_SCRATCH + GROUP * 3 * LANES);
         PANEL(pack_positions)(&r, line, b, j);
         PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c + j, ldc, NULL, scratch);
     }

@@ -45,6 +45,8 @@ typedef struct { /* B (k, whole + last + single), as it is read */
     ptrdiff_t k, whole, last, single; /* columns of whole panels, of the last one, and for dot products */
     const REAL *panels, *rest, *dots; /* the whole panels, the last one, the single columns along k */
     ptrdiff_t length, step, rest_length; /* from a panel's row to the next, from panel to panel; of the last one's rows */
+    const REAL *unpacked;   /* the whole panels where they lie in B, until the first rows of A have packed them; or NULL */
+    ptrdiff_t unpacked_length; /* of B's rows */
     ptrdiff_t repeated; /* how often each element of `dots` stands there: ROWS times, as panels of A lie */
 } PANEL(right);
 
@@ -69,7 +71,7 @@ static PANEL(right) PANEL(layout)(const REAL *b, ptrdiff_t ldb, int in_place, in
     return r;
 }
 
-/* Pack what does not lie in B: whole panels row by row, in runs of memory. */
+/* Pack what does not lie in B, but for what is left `unpacked`: whole panels row by row, in runs of memory. */
 static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int transposed)
 {
     const ptrdiff_t width = 3 * LANES, step = transposed ? ldb : 1, k = r->k;
@@ -77,7 +79,7 @@ static void PANEL(pack)(const PANEL(right) *r, const REAL *b, ptrdiff_t ldb, int
     if (r->panels != b && transposed)
         for (ptrdiff_t j = 0; j < r->whole; j += width, packed += r->step)
             PANEL(pack_columns)(b + j * step, ldb, 1, width, k, width, packed);
-    else if (r->panels != b)
+    else if (r->panels != b && !r->unpacked)
         for (ptrdiff_t p = 0; p < k; p++) {
             REAL *panel = packed + p * width;
             cyconv_prefetch(b + (p + 2) * ldb, r->whole * sizeof(REAL));
@@ -121,7 +123,7 @@ static cyconv_ahead PANEL(rows_ahead)(const REAL *a, ptrdiff_t lda, ptrdiff_t ro
 
 /* GROUP rows of C, or at most ROWS, := A B, or C + A B, panel by panel, but for the single columns.
    sums: 3 * GROUP * LANES elements. */
-static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
+static void PANEL(group_of_products)(PANEL(left) l, PANEL(right) *r, REAL *c, ptrdiff_t ldc, int rows, int accumulate,
                                      REAL *sums)
 {
     const int vectors = (int)((r->last + LANES - 1) / LANES), partial = r->last % LANES != 0, few = rows < ROWS ? rows : ROWS;
@@ -131,8 +133,12 @@ static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL 
         for (ptrdiff_t j = 0; j < r->whole; j += 3 * LANES, panel += r->step) {
             cyconv_ahead sums_ahead = PANEL(rows_ahead)(c + i * ldc + j, ldc, few, 3 * LANES, l.ahead);
             sums_ahead.write = 1, here.ahead = &sums_ahead;
-            PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, few, accumulate, 3);
+            if (r->unpacked)
+                PANEL(packing_product)(here, r->unpacked + j, r->unpacked_length, r->k, (REAL *)panel, c + j, ldc, few,
+                                       accumulate);
+            else PANEL(product)(here, panel, r->length, r->k, c + i * ldc + j, ldc, few, accumulate, 3);
         }
+        r->unpacked = NULL;
     }
     if (vectors == 0) return;
     c += r->whole;
@@ -147,7 +153,7 @@ static void PANEL(group_of_products)(PANEL(left) l, const PANEL(right) *r, REAL 
 
 /* C (m, columns of B) := op(A) B, or C + op(A) B, GROUP rows at once; k at most PANEL_DEPTH. scratch: PANEL_SCRATCH(LANES)
    elements, of which those where gemm packs B stay as they are. */
-static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a, ptrdiff_t lda, const PANEL(right) *r,
+static void PANEL(rows_of_products)(int transposed_a, ptrdiff_t m, const REAL *a, ptrdiff_t lda, PANEL(right) *r,
                                     int accumulate, REAL *c, ptrdiff_t ldc, cyconv_ahead *ahead, REAL *scratch)
 {
     REAL *packed_a = scratch, *sums = packed_a + LEFT_SCRATCH;
@@ -197,10 +203,10 @@ static const REAL *PANEL(element)(const REAL *a, ptrdiff_t lda, int transposed, 
 /* C (m, n) := op(A) op(B), or C + op(A) op(B), row-major; op(A) is (m, k), stored (k, m) if transposed_a, op(B) is
    (k, n), stored (n, k) if transposed_b. scratch: PANEL_SCRATCH(LANES) elements.
 
-   About GEMM_PANELS panels of B lie in the L2 cache while the rows of A pass by, GROUP at once: those stay in the L1 cache,
-   where they lie, for all panels. Meanwhile the next panels of B are fetched. C is written in order. Each of its elements is
-   one sum over p in order, or with a few last columns several, added in one order, in steps of PANEL_DEPTH (RUN_DEPTH with
-   transposed_a): the same bits however rows are divided. */
+   About GEMM_PANELS panels of B lie in the L2 cache, packed by the first rows of A, while the others pass by, GROUP at once:
+   those stay in the L1 cache, where they lie, for all panels. Meanwhile the next panels of B are fetched. C is written in
+   order. Each of its elements is one sum over p in order, or with a few last columns several, added in one order, in steps of
+   PANEL_DEPTH (RUN_DEPTH with transposed_a): the same bits however rows are divided. */
 static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a,
                         ptrdiff_t lda, const REAL *b, ptrdiff_t ldb, int accumulate, REAL *c, ptrdiff_t ldc,
                         REAL *scratch)
@@ -216,8 +222,9 @@ static void PANEL(gemm)(int transposed_a, int transposed_b, ptrdiff_t m, ptrdiff
         depth = k - p < most ? k - p : most;
         for (ptrdiff_t j = 0, columns; j < n; j += columns) {
             columns = n - j < wide ? n - j : wide;
-            const PANEL(right) r = PANEL(layout)(PANEL(element)(b, ldb, transposed_b, p, j), ldb, in_place, transposed_a,
-                                                 columns, depth, packed_b);
+            PANEL(right) r = PANEL(layout)(PANEL(element)(b, ldb, transposed_b, p, j), ldb, in_place, transposed_a, columns, depth,
+                                           packed_b);
+            if (!in_place && !transposed_b) r.unpacked = b + p * ldb + j, r.unpacked_length = ldb;
             PANEL(pack)(&r, PANEL(element)(b, ldb, transposed_b, p, j), ldb, transposed_b);
             const int last = j + columns == n; /* of this pass */
             const ptrdiff_t q = last ? p + depth : p, next = last ? 0 : j + columns; /* where the next block begins */
@@ -242,6 +249,6 @@ static void PANEL(pack_panels)(const REAL *b, ptrdiff_t ldb, ptrdiff_t n, ptrdif
 static void PANEL(panels_gemm)(ptrdiff_t m, ptrdiff_t n, ptrdiff_t k, const REAL *a, ptrdiff_t lda, const REAL *panels,
                                int accumulate, REAL *c, ptrdiff_t ldc, REAL *scratch)
 {
-    const PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, n, k, panels);
+    PANEL(right) r = PANEL(layout)(NULL, 0, 0, 0, n, k, panels);
     PANEL(rows_of_products)(0, m, a, lda, &r, accumulate, c, ldc, NULL, scratch);
 }

@@ -20,9 +20,9 @@ CYCONV_INLINE void PANEL(line_block)(const REAL *a, const REAL *line, const ptrd
         for (; p + UNROLL <= taps; p += UNROLL)
 #pragma GCC unroll 8
             for (int q = 0; q < UNROLL; q++)
-                PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], vectors, height);
-        for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], vectors, height);
-    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, vectors, height);
+                PANEL(add_product)(sum, at, (p + q) * ROWS, line + distance[p + q], NULL, vectors, height);
+        for (; p < taps; p++) PANEL(add_product)(sum, at, p * ROWS, line + distance[p], NULL, vectors, height);
+    } else PANEL(add_products)(sum, at, ROWS, line, 3 * LANES, taps, NULL, NULL, vectors, height);
     if (from) /* only now: short sums round less than long ones */
 #pragma GCC unroll 8
         for (int i = 0; i < height; i++)

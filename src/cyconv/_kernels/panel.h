@@ -43,12 +43,14 @@ CYCONV_INLINE PANEL(left) PANEL(below)(PANEL(left) l, int i)
     return l;
 }
 
-/* sum[i] += at[i][p] * B[p], of `height` rows and `vectors` vectors. */
-CYCONV_INLINE void PANEL(add_product)(PANEL(vector) sum[][3], const REAL *const *at, ptrdiff_t p, const REAL *b,
+/* sum[i] += at[i][p] * B[p], of `height` rows and `vectors` vectors; B[p] is also kept in `packed`, or that is NULL. */
+CYCONV_INLINE void PANEL(add_product)(PANEL(vector) sum[][3], const REAL *const *at, ptrdiff_t p, const REAL *b, REAL *packed,
                                       const int vectors, const int height)
 {
     PANEL(vector) row[3];
     for (int v = 0; v < vectors; v++) row[v] = *(const PANEL(memory) *)(b + v * LANES);
+    if (packed)
+        for (int v = 0; v < vectors; v++) *(PANEL(memory) *)(packed + v * LANES) = row[v];
 #pragma GCC unroll 24
     for (int i = 0; i < height; i++) {
         const PANEL(vector) factor = at[i][p] - (PANEL(vector)){0}; /* to all lanes; -0 stays */
@@ -56,25 +58,29 @@ CYCONV_INLINE void PANEL(add_product)(PANEL(vector) sum[][3], const REAL *const 
     }
 }
 
-/* The same for all p < k, UNROLL at once: on a busy machine 20 instructions for 12 products (AVX2) were measured 1.2 times
-   as fast as 26; it looks as if another program's thread had half of the core. */
+/* The same for all p < k, of rows of B that are `width` apart; in `packed` they are not. UNROLL at once: on a busy machine 20
+   instructions for 12 products (AVX2) were measured 1.2 times as fast as 26; it looks as if another program's thread had half
+   of the core. */
 CYCONV_INLINE void PANEL(add_products)(PANEL(vector) sum[][3], const REAL *const *at, const ptrdiff_t step, const REAL *b,
-                                       const ptrdiff_t width, ptrdiff_t k, cyconv_ahead *ahead, const int vectors,
+                                       const ptrdiff_t width, ptrdiff_t k, REAL *packed, cyconv_ahead *ahead, const int vectors,
                                        const int height)
 {
     ptrdiff_t p = 0;
     for (; p + UNROLL <= k; p += UNROLL, b += UNROLL * width) {
         if (ahead && p % FETCH_STEP == 0) cyconv_fetch(ahead, FETCH_LINES);
 #pragma GCC unroll 8
-        for (int q = 0; q < UNROLL; q++) PANEL(add_product)(sum, at, (p + q) * step, b + q * width, vectors, height);
+        for (int q = 0; q < UNROLL; q++)
+            PANEL(add_product)(sum, at, (p + q) * step, b + q * width, packed ? packed + (p + q) * vectors * LANES : NULL,
+                               vectors, height);
     }
-    for (; p < k; p++, b += width) PANEL(add_product)(sum, at, p * step, b, vectors, height);
+    for (; p < k; p++, b += width)
+        PANEL(add_product)(sum, at, p * step, b, packed ? packed + p * vectors * LANES : NULL, vectors, height);
 }
 
 /* `height` rows, of which the first `rows` are kept, by `vectors` vectors. `direct` is A's; packed, the block begins in row
-   `first` of its panel. */
-CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc,
-                                int rows, int accumulate, const int vectors, const int height, const int direct,
+   `first` of its panel. What is read of B is also kept in `packed`, or that is NULL. */
+CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t width, ptrdiff_t k, REAL *packed, REAL *c,
+                                ptrdiff_t ldc, int rows, int accumulate, const int vectors, const int height, const int direct,
                                 const int first)
 {
     PANEL(vector) sum[GROUP][3];
@@ -85,7 +91,7 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
         at[i] = l.a + (direct ? i * l.length : (first + i) / ROWS * l.length + (first + i) % ROWS);
     }
     if (vectors < 3) cyconv_fetch(l.ahead, FETCH_ONCE); /* once: many rows leave no registers for it */
-    PANEL(add_products)(sum, at, direct ? 1 : ROWS, b, width, k, vectors < 3 ? NULL : l.ahead, vectors, height);
+    PANEL(add_products)(sum, at, direct ? 1 : ROWS, b, width, k, packed, vectors < 3 ? NULL : l.ahead, vectors, height);
 #pragma GCC unroll 24
     for (int i = 0; i < height; i++) {
         if (i >= rows) break;
@@ -101,8 +107,8 @@ CYCONV_INLINE void PANEL(block)(PANEL(left) l, const REAL *b, const ptrdiff_t wi
 CYCONV_INLINE void PANEL(few_rows)(PANEL(left) l, const REAL *b, const ptrdiff_t width, ptrdiff_t k, REAL *c, ptrdiff_t ldc,
                                    int rows, int accumulate, const int vectors, const int direct)
 {
-    if (rows > ROWS / 2) PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, vectors, ROWS, direct, 0);
-    else PANEL(block)(l, b, width, k, c, ldc, rows, accumulate, vectors, ROWS / 2, direct, 0);
+    if (rows > ROWS / 2) PANEL(block)(l, b, width, k, NULL, c, ldc, rows, accumulate, vectors, ROWS, direct, 0);
+    else PANEL(block)(l, b, width, k, NULL, c, ldc, rows, accumulate, vectors, ROWS / 2, direct, 0);
 }
 
 /* C (rows, vectors * LANES) := A B, or C + A B; rows <= ROWS, vectors in 1..3; rows of B are `width` apart. Only packed
@@ -125,21 +131,29 @@ static void PANEL(product)(PANEL(left) l, const REAL *b, ptrdiff_t width, ptrdif
     }
 }
 
+/* The same of three vectors, which are read in B and packed: the first rows that are multiplied by them need not wait for it. */
+static void PANEL(packing_product)(PANEL(left) l, const REAL *b, ptrdiff_t ldb, ptrdiff_t k, REAL *packed, REAL *c, ptrdiff_t ldc,
+                                   int rows, int accumulate)
+{
+    if (l.direct) PANEL(block)(l, b, ldb, k, packed, c, ldc, rows, accumulate, 3, ROWS, 1, 0);
+    else PANEL(block)(l, b, ldb, k, packed, c, ldc, rows, accumulate, 3, ROWS, 0, 0);
+}
+
 /* The same of GROUP rows and one or two vectors of packed rows, in blocks of more rows. */
 static void PANEL(tall_product)(PANEL(left) l, const REAL *b, ptrdiff_t k, REAL *c, ptrdiff_t ldc, int accumulate, int vectors)
 {
     const int half = GROUP / 2, rest = GROUP - half;
     const PANEL(left) low = PANEL(below)(l, half);
     if (l.direct) {
-        if (vectors == 1) PANEL(block)(l, b, LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 1, 0);
+        if (vectors == 1) PANEL(block)(l, b, LANES, k, NULL, c, ldc, GROUP, accumulate, 1, GROUP, 1, 0);
         if (vectors == 1) return;
-        PANEL(block)(l, b, 2 * LANES, k, c, ldc, half, accumulate, 2, half, 1, 0);
-        PANEL(block)(low, b, 2 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 1, 0);
+        PANEL(block)(l, b, 2 * LANES, k, NULL, c, ldc, half, accumulate, 2, half, 1, 0);
+        PANEL(block)(low, b, 2 * LANES, k, NULL, c + half * ldc, ldc, rest, accumulate, 2, rest, 1, 0);
     } else {
-        if (vectors == 1) PANEL(block)(l, b, LANES, k, c, ldc, GROUP, accumulate, 1, GROUP, 0, 0);
+        if (vectors == 1) PANEL(block)(l, b, LANES, k, NULL, c, ldc, GROUP, accumulate, 1, GROUP, 0, 0);
         if (vectors == 1) return;
-        PANEL(block)(l, b, 2 * LANES, k, c, ldc, half, accumulate, 2, half, 0, 0);
-        PANEL(block)(low, b, 2 * LANES, k, c + half * ldc, ldc, rest, accumulate, 2, rest, 0, half % ROWS);
+        PANEL(block)(l, b, 2 * LANES, k, NULL, c, ldc, half, accumulate, 2, half, 0, 0);
+        PANEL(block)(low, b, 2 * LANES, k, NULL, c + half * ldc, ldc, rest, accumulate, 2, rest, 0, half % ROWS);
     }
 }
 
