@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from numpy import ndarray
 
 from .._types import AnyArray, Indices, Shape
 from .arguments import FLOATS, integer
@@ -20,13 +21,13 @@ def arrays(function: str, **named: Any) -> Iterable[Any]:
     """
     dtype = None
     for name, array in named.items():
-        if type(array) is np.ndarray and array.flags.num & BEHAVED == BEHAVED:
+        if array is None and name == "bias":
+            continue
+        if type(array) is ndarray and array.flags.num & BEHAVED == BEHAVED:
             own = array.dtype
             if own is dtype or (dtype is None and (own is FLOAT32 or own is FLOAT64)):  # native, then
                 dtype = own
                 continue
-        elif array is None and name == "bias":
-            continue
         array = plain(function, name, array)
         if array.dtype.type not in FLOATS or (dtype is not None and array.dtype.type is not dtype.type):
             raise _dtype_error(function, named)

@@ -28,21 +28,19 @@ cdef int c_algorithm(algorithm):
 
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
     """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
-    cdef bint lines = asked != IM2COL and implicit_applies(conv, which, itemsize)
-    cdef bint tiles = asked in (AUTO, WINOGRAD) and winograd_applies(conv)
     cdef bint planes = asked == AUTO and depthwise_applies(conv)
     cdef double least, cycles
     cdef int best
     if planes and conv.M == 1:  # no other costs less
         return DEPTHWISE
-    if asked == WINOGRAD and tiles:
+    if asked == WINOGRAD and winograd_applies(conv):
         return WINOGRAD
-    if asked == IMPLICIT and lines:
+    if asked == IMPLICIT and implicit_applies(conv, which, itemsize):
         return IMPLICIT
     if asked == DIRECT and direct_applies(conv, which, itemsize):
         return DIRECT
     least, best = im2col_cycles(conv, which, itemsize), IM2COL
-    if lines:
+    if asked != IM2COL and implicit_applies(conv, which, itemsize):
         cycles = implicit_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, IMPLICIT
@@ -50,7 +48,7 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
         cycles = direct_cycles(conv, which, itemsize)
         if cycles < least:
             least, best = cycles, DIRECT
-    if tiles:
+    if asked == AUTO and winograd_pays(conv):
         cycles = winograd_cycles(conv, which, itemsize)
         if cycles < least and winograd_fits(conv, which, itemsize):
             least, best = cycles, WINOGRAD
@@ -59,17 +57,23 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     return best
 
 
-cdef double DIRECT_WORK = 1 << 19  # least multiply-adds for which direct convolution is thought of: that takes time too
+# Multiply-adds from which on Winograd's filtering and direct convolution are thought of: fewer are done before their steps have
+# begun and ended.
+cdef double LARGE_WORK = 1 << 19
 
 
 cdef inline bint direct_pays(const Conv* conv, int which, size_t itemsize) noexcept nogil:
-    return multiply_adds(conv) >= DIRECT_WORK and direct_applies(conv, which, itemsize)
+    return multiply_adds(conv) >= LARGE_WORK and direct_applies(conv, which, itemsize)
+
+
+cdef inline bint winograd_pays(const Conv* conv) noexcept nogil:
+    return multiply_adds(conv) >= LARGE_WORK and winograd_applies(conv)
 
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
-# of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 139 layers of the
-# benchmarks, without the groups "depthwise" and "small", lose 1.0 % of their time to a wrong choice forward, 0.5 % wrt the
-# input, 1.1 % wrt the weight. Only ratios matter.
+# of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 254 layers
+# of the benchmarks and of other networks lose 0.4 % of their time to a wrong choice forward and wrt the input, 1.0 % wrt the
+# weight; with two threads 1.0, 0.7 and 1.5 %. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride

@@ -31,17 +31,22 @@ static void PANEL(lay_rows)(const REAL *plane, ptrdiff_t row_length, ptrdiff_t H
     }
     if (past > count) past = count;
     if (first >= past) return;
-    for (; rows > 0; rows--, y += stride_h, line += count) {
-        if (y < 0 || y >= H) continue;
-        const REAL *row = plane + y * row_length + x;
-        if (stride_w == 1) PANEL(copy)(line + first, row + first, past - first);
-        else if (stride_w == 2)
-            PANEL(copy_second)(line + first, row + 2 * first, past - first, x + 2 * first > 0);
-        else if (stride_w == 4) /* a constant stride is vectorised */
-            for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * 4];
-        else
-            for (ptrdiff_t t = first; t < past; t++) line[t] = row[t * stride_w];
-    }
+    for (; rows > 0 && y < 0; rows--, y += stride_h) line += count;
+    const REAL *row = plane + y * row_length + x + first * stride_w;
+    const ptrdiff_t step = stride_h * row_length, length = past - first;
+    line += first;
+    if (stride_w == 1)
+        for (; rows > 0 && y < H; rows--, y += stride_h, line += count, row += step) PANEL(copy)(line, row, length);
+    else if (stride_w == 2)
+        for (; rows > 0 && y < H; rows--, y += stride_h, line += count, row += step)
+            PANEL(copy_second)(line, row, length, x + 2 * first > 0);
+    else
+        for (; rows > 0 && y < H; rows--, y += stride_h, line += count, row += step) {
+            if (stride_w == 4) /* a constant stride is vectorised */
+                for (ptrdiff_t t = 0; t < length; t++) line[t] = row[t * 4];
+            else
+                for (ptrdiff_t t = 0; t < length; t++) line[t] = row[t * stride_w];
+        }
 }
 
 /* Rows of W elements, side by side, from rows that are `width` apart. */

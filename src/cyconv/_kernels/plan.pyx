@@ -16,11 +16,11 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
     cycles = {"im2col": im2col_cycles(&conv, step, size)}
     if implicit_applies(&conv, step, size):
         cycles["implicit"] = implicit_cycles(&conv, step, size)
-    if winograd_applies(&conv):
+    if chosen == WINOGRAD or winograd_pays(&conv):
         cycles["winograd"] = winograd_cycles(&conv, step, size)
     if depthwise_applies(&conv):
         cycles["depthwise"] = depthwise_cycles(&conv, step, size)
-    if direct_pays(&conv, step, size):
+    if chosen == DIRECT or direct_pays(&conv, step, size):
         cycles["direct"] = direct_cycles(&conv, step, size)
     if chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)
