@@ -107,7 +107,9 @@ def exact(
     ``True == 1 == 1.0``, but only one of them is a stride; lists have no hash. What comes out is made of
     ints alone, so that results can be remembered by it.
     """
-    if type(stride) is type(padding) is type(dilation) is int:
+    if type(stride) is type(padding) is type(dilation) is int:  # the common call, at once
+        return stride, padding, dilation
+    if _plain(stride) and _plain(padding) and _plain(dilation):
         return stride, padding, dilation
     stride = _checks.pair(function, "stride", stride, 1)
     dilation = _checks.pair(function, "dilation", dilation, 1)
@@ -115,3 +117,10 @@ def exact(
         return stride, "same", dilation
     top, bottom, left, right = _checks.padding(function, padding)
     return stride, ((top, bottom), (left, right)), dilation
+
+
+def _plain(value: object) -> bool:
+    """Whether it is an int, or a pair of ints, and nothing that only equals one."""
+    if type(value) is tuple:
+        return len(value) == 2 and type(value[0]) is type(value[1]) is int
+    return type(value) is int

@@ -143,4 +143,4 @@ def float_dtype(function: str, dtype: Any) -> np.dtype[Any]:
         parsed = None
     if parsed is None or parsed.type not in FLOATS:
         raise TypeError(f"{function}: dtype must be numpy.float32 or numpy.float64, got {dtype!r}")
-    return parsed.newbyteorder("=")
+    return np.dtype(parsed.type)  # NumPy's own object, native: arrays of it pass `arrays` at once

@@ -31,7 +31,7 @@ def arrays(function: str, **named: Any) -> Iterable[Any]:
         array = plain(function, name, array)
         if array.dtype.type not in FLOATS or (dtype is not None and array.dtype.type is not dtype.type):
             raise _dtype_error(function, named)
-        dtype = array.dtype.newbyteorder("=")
+        dtype = np.dtype(array.dtype.type)
         named[name] = np.require(array, dtype=dtype, requirements=["C", "A"])
     return named.values()
 
