@@ -80,6 +80,7 @@ cdef double PANEL = 16       # or to pack a vector of them from lines; twice tha
 cdef double PHASES = 1.1     # what products take more whose columns are read from the phases of a stride
 cdef double STREAMED = 0.7   # to read one weight from memory, or to write its gradient; twice that where it is transposed
 cdef double GRADIENT = 0.25  # to read one gradient for the products with columns
+cdef double GATHERED = 1     # to copy a gradient, or a pixel, to those of other images
 cdef double ADD = 4          # to keep one element of the columns of a gradient, and add it to its pixel
 cdef double LINE = 0.5       # to lay one element of a line, without a stride
 cdef double FACTOR = 0.5     # to pack one weight
@@ -115,12 +116,17 @@ cdef double im2col_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     """Products of vectors, of positions or (wrt the weight) of taps, the making of the columns, the storing of outputs."""
     cdef Py_ssize_t lanes = lanes_of(itemsize)
     cdef double positions = <double>conv.N * conv.groups * conv.L, column = COLUMN
-    cdef double taps = conv.K, weights = <double>conv.C_out * conv.K
+    cdef double taps = conv.K, weights = <double>conv.C_out * conv.K, gradient = GRADIENT
     cdef Py_ssize_t filters = conv.M
+    cdef Tiling tiling
     if which == BACKWARD_WEIGHT:
+        tiling = tile_backward_weight(conv, itemsize)
         column *= 0.5 if conv.pointwise else 1 if conv.window.stride_w == 1 else 1.25
+        if tiling.gathered:  # gradients for each block of taps
+            gradient += GATHERED * tiling.blocks
+            column += GATHERED if conv.pointwise else 0
         return weights * STREAMED + positions * (<double>rows_taken(conv.M) * ceil_div(conv.K, lanes) + conv.K * column
-                                                 + conv.M * GRADIENT)
+                                                 + conv.M * gradient)
     if which == BACKWARD_INPUT and conv.pointwise:  # forward with weight^T
         taps, filters = conv.M, conv.K
     cdef double products = <double>rows_taken(filters) / lanes
