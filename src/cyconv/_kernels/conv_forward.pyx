@@ -1,6 +1,7 @@
 # output = weight . im2col(input) + bias.
 
 cdef Py_ssize_t TRANSPOSED_ROWS = 64  # of a weight that is stored transposed, that a task makes
+cdef Py_ssize_t LEAST_OUTPUTS = 32    # channels of a block
 
 cdef Tiling tile_forward(const Conv* conv, size_t itemsize, size_t weights) noexcept nogil:
     """Tasks: image blocks x tiles x groups x blocks of output channels. Blocks of one tile share its columns.
@@ -24,11 +25,14 @@ cdef inline size_t output_buffer(const Tiling* tiling) noexcept nogil:
 
 
 cdef void divide_outputs(const Conv* conv, Py_ssize_t wanted, Tiling* tiling) noexcept nogil:
-    """Divide output channels into blocks, for `wanted` tasks or a quarter fewer."""
-    divide(conv.M, ceil_div(wanted * 3 // 4, max(1, tiles_in(conv, tiling))), 32, &tiling.block, &tiling.blocks)
-    if tiling.blocks > 1:
-        tiling.block = round_up(tiling.block, GROUP)
-        tiling.blocks = ceil_div(conv.M, tiling.block)
+    """Divide output channels into blocks, for `wanted` tasks or a quarter fewer: so many as two threads divide evenly."""
+    cdef Py_ssize_t most = max(1, min(ceil_div(wanted, max(1, tiles_in(conv, tiling))), conv.M // LEAST_OUTPUTS))
+    cdef Py_ssize_t n, block, rows, least = PY_SSIZE_T_MAX
+    for n in range(most, most * 3 // 4 - 1, -1):
+        block = conv.M if n <= 1 else round_up(ceil_div(conv.M, n), ROWS)
+        rows = block * ceil_div(ceil_div(conv.M, block), 2)  # of the thread that has more
+        if rows < least:
+            least, tiling.block, tiling.blocks = rows, block, ceil_div(conv.M, block)
 
 
 cdef void share_columns(const Conv* conv, size_t itemsize, size_t weights, Tiling* tiling) noexcept nogil:
