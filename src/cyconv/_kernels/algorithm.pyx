@@ -72,8 +72,8 @@ cdef inline bint winograd_pays(const Conv* conv) noexcept nogil:
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
 # of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 254 layers
-# of the benchmarks and of other networks lose 0.4 % of their time to a wrong choice forward and wrt the input, 1.0 % wrt the
-# weight; with two threads 1.0, 0.7 and 1.5 %. Only ratios matter.
+# of the benchmarks and of other networks lose 0.5 % of their time to a wrong choice forward and wrt the input, 0.2 % wrt the
+# weight; with two threads 1.1, 0.7 and 0.8 %. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride
@@ -96,7 +96,9 @@ cdef double SUMS = 600       # to keep and transform the 36 sums of one filter a
 cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
 cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
-cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache
+cdef double FAR = 1.5        # and forward and wrt the input, where their values come from the L3 cache;
+cdef double WIDE = 1.15      # so many times that, where rows have at least
+cdef Py_ssize_t WIDE_ROW = 256  # pixels
 cdef double ROW = 9          # of direct convolution: to lay a row of a line, beside its elements,
 cdef double PACKED = 1.5     # to pack a weight; four times that wrt the input, from weights of other filters between them
 cdef double TRANSPOSED = 34  # to transpose a vector of outputs, and to store it;
@@ -227,7 +229,8 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     # pixels that are not neighbours are picked, such outputs placed, one by one
     C *= laying(s.C // s.phases, s.dilation_w * (1 if s.flipped else s.kernel.stride_w) // s.unit_w, lanes)
     products *= LONE if s.width == lanes else 1
-    return strided(conv, STRIDED if s.by_tiles else FAR) * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
+    cdef double longer = strided(conv, (STRIDED if s.by_tiles else FAR) * (WIDE if conv.W_in >= WIDE_ROW else 1))
+    return longer * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
                           + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
                           + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
 
