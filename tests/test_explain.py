@@ -147,6 +147,25 @@ def test_threads_and_summary():
         assert row.workspace_bytes == explain(layer, (32, 40, 40), measure=False).steps[0].workspace_bytes
 
 
+@needs_compiled
+def test_few_multiply_adds_are_plain_sums():
+    """Winograd's filtering, which rounds more, is for those alone that it makes faster."""
+    layer = Conv2d(16, 16, 3, padding=1)
+    for size, thought_of in ((8, False), (40, True)):
+        for step in explain(layer, (1, 16, size, size), measure=False).steps:
+            assert ("winograd" in step.cycles) == thought_of, (size, step)
+
+
+def test_blocks_of_channels_are_even(backend):
+    """Where they are all that two threads can divide: neither has more than a block of ROWS (8) more."""
+    window = _window.parse("test", (14, 14), 1, 1, 0, 1)
+    for channels in (160, 256, 384, 512, 960, 1152):
+        plan = _backend.kernels.conv2d_plan((1, 512, 14, 14), (1, channels, 14, 14), 4, window, 1, "columns", "forward")
+        if _backend.kernels.OWN_GEMM:
+            rows = plan["gemm"][0] * -(-plan["tasks"] // 2)
+            assert plan["tiles"] == 1 and rows <= channels / 2 + 8, channels
+
+
 def test_plans_of_every_geometry(backend):
     """A plan exists wherever a convolution does, with numbers that fit each other."""
     for image, shape, arguments in (

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numpy import ndarray
+from numpy import ndarray  # looked up in every call
 
 from .._types import AnyArray, Indices, Shape
 from .arguments import FLOATS, integer
