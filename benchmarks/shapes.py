@@ -283,6 +283,7 @@ LATER = [
     ConvShape("yolov8.block", 1, 64, 40, 40, 64, 3, 1, 1),
     ConvShape("yolov8.head", 1, 64, 80, 80, 80, 3, 1, 1),
     ConvShape("deeplab.aspp12", 1, 512, 33, 33, 256, 3, 1, 12, 12),
+    ConvShape("deeplab.aspp18", 1, 512, 33, 33, 256, 3, 1, 18, 18),
     ConvShape("drn.dilated2", 1, 256, 28, 28, 512, 3, 1, 2, 2),
     ConvShape("unet.conv_1024", 1, 1024, 16, 16, 1024, 3, 1, 1),
     ConvShape("gan.conv4x4", 16, 512, 4, 4, 512, 3, 1, 1),

@@ -108,6 +108,19 @@ DIRECT = {
     "colliding": Geometry((2, 40, 16, 16), 72, 2, 2),
 }
 
+# Direct convolution that leaves out taps in the padding: dilations of less and of more than half the image, of one
+# axis, of groups with other taps and padding in each axis and side; several images in a tile; channels in passes;
+# outputs that no tap reaches.
+CUT = {
+    "cut": Geometry((2, 40, 45, 44), 70, 3, 1, 16, 16),
+    "cut-far": Geometry((2, 20, 25, 33), 36, 3, 1, 20, 20),
+    "cut-one-axis": Geometry((2, 16, 1, 1000), 30, (1, 3), 1, (0, 400), (1, 400)),
+    "cut-groups": Geometry((3, 24, 40, 35), 52, (2, 5), 1, ((0, 19), (14, 3)), (19, 7), 2),
+    "cut-images": Geometry((80, 12, 4, 4), 20, 3, 1, 1),
+    "cut-passes": Geometry((1, 400, 24, 24), 300, 3, 1, 10, 10),
+    "cut-beyond": Geometry((1, 9, 20, 20), 20, 3, 1, 30, 9),
+}
+
 # Blocks of output channels that share the columns of their tile: images in one product, columns made in several
 # passes, in one piece of a plane and for each group; a 1x1 kernel's, which are the image itself.
 SHARED = {
@@ -183,7 +196,7 @@ def products(geometry, arrays, algorithm):
     return output, grad_input, grad_weight
 
 
-@cases("geometry", IMPLICIT | DIRECT)
+@cases("geometry", IMPLICIT | DIRECT | CUT)
 @dtypes
 @pytest.mark.parametrize("algorithm", ["columns", "implicit", "direct"])
 def test_products(geometry, dtype, algorithm):
@@ -203,14 +216,14 @@ def test_implicit_same_bits(backend, geometry):
     assert_same_bits(lambda: products(geometry, arrays, "implicit"))
 
 
-@cases("geometry", DIRECT)
+@cases("geometry", DIRECT | CUT)
 @dtypes
 def test_direct_same_bits(backend, geometry, dtype):
     arrays = geometry.arrays(dtype, real)
     assert_same_bits(lambda: products(geometry, arrays, "direct"))
 
 
-@cases("geometry", DIRECT)
+@cases("geometry", DIRECT | CUT)
 @dtypes
 def test_direct_applies(backend, geometry, dtype):
     """To each of these, where products are our own: no other algorithm hides behind the tests above."""
@@ -225,6 +238,19 @@ def test_direct_applies(backend, geometry, dtype):
         assert (plan["algorithm"] == "direct") == (_backend.kernels.OWN_GEMM and not other)
 
 
+@pytest.mark.parametrize(("name", "parts"), [("cut", 18), ("cut-far", 18), ("cut-one-axis", 10), ("cut-beyond", 49)])
+def test_tiles_are_cut(backend, name, parts):
+    """Where the pixels of a tap begin or end."""
+    if not _backend.kernels.OWN_GEMM:
+        pytest.skip("products are BLAS's")
+    geometry = CUT[name]
+    window = _window.parse("direct", geometry.image[2:], *geometry.window)
+    grad_output, input, _, _ = geometry.arrays(np.float32)
+    for which in ("forward", "input") if name != "cut-beyond" else ("forward",):
+        plan = _backend.kernels.conv2d_plan(input.shape, grad_output.shape, 4, window, 1, "direct", which)
+        assert plan["tiles"] == parts
+
+
 def forward_of(geometry, arrays, algorithm):
     """With bias and ReLU."""
     grad_output, input, weight, bias = arrays
@@ -234,7 +260,7 @@ def forward_of(geometry, arrays, algorithm):
     return output
 
 
-@cases("geometry", DIRECT | SHARED)
+@cases("geometry", DIRECT | CUT | SHARED)
 @dtypes
 @pytest.mark.parametrize("algorithm", ["columns", "direct"])
 def test_bias_and_relu(geometry, dtype, algorithm):
@@ -268,15 +294,16 @@ def test_shared_columns_same_bits(backend, geometry, dtype):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 @pytest.mark.parametrize("k", [0, 1, 2], ids=["grad_output", "input", "weight"])
-@pytest.mark.parametrize("name", ["few-channels", "strides"])
+@pytest.mark.parametrize("name", ["few-channels", "strides", "cut", "cut-groups"])
 @pytest.mark.parametrize("algorithm", ["implicit", "direct"])
 def test_products_not_finite(backend, algorithm, value, k, name):
-    """Zeros around rows meet a value that is not finite: only where the direct sum has such a term."""
+    """Zeros around rows meet a value that is not finite: where the direct sum has such a term, and only there."""
+    geometry = (IMPLICIT | CUT)[name]
     for place in (0, 5, -1):
-        arrays = IMPLICIT[name].arrays(np.float32, real)
+        arrays = geometry.arrays(np.float32, real)
         arrays[k].flat[place] = value
         with np.errstate(invalid="ignore"):
-            direct, chosen = (products(IMPLICIT[name], arrays, algorithm) for algorithm in ("columns", algorithm))
+            direct, chosen = (products(geometry, arrays, algorithm) for algorithm in ("columns", algorithm))
         for a, b in zip(direct, chosen, strict=True):
             np.testing.assert_array_equal(np.isfinite(a), np.isfinite(b))
 

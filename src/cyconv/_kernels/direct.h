@@ -18,11 +18,13 @@ CYCONV_INLINE void PANEL(add_pixels)(PANEL(vector) *sum, const REAL *const *at, 
 }
 
 /* sums[i] := or += the products of the panel (taps, vectors * LANES) and the pixels line[place[i] + distance[tap]], for
-   `height` pixels. */
+   `height` pixels. A tap's row of the panel is row[tap], the sums of a pixel are in row target[i]; or NULL, where they follow
+   each other. */
 CYCONV_INLINE void PANEL(pixel_block)(const REAL *line, const ptrdiff_t *place, const ptrdiff_t *distance, ptrdiff_t taps,
-                                      const REAL *panel, REAL *sums, int accumulate, cyconv_ahead *ahead, const int vectors,
-                                      const int height)
+                                      const REAL *panel, const ptrdiff_t *row, REAL *sums, const ptrdiff_t *target, int accumulate,
+                                      cyconv_ahead *ahead, const int vectors, const int height)
 {
+    const ptrdiff_t width = vectors * LANES;
     PANEL(vector) sum[GROUP];
     const REAL *at[GROUP];
 #pragma GCC unroll 24
@@ -32,44 +34,58 @@ CYCONV_INLINE void PANEL(pixel_block)(const REAL *line, const ptrdiff_t *place, 
     }
     if (vectors < 3) cyconv_fetch(ahead, FETCH_ONCE); /* once: many pixels leave no registers for it */
     ptrdiff_t p = 0;
-    for (; p + UNROLL <= taps; p += UNROLL, panel += UNROLL * vectors * LANES) {
+    for (; p + UNROLL <= taps; p += UNROLL) {
         if (vectors >= 3 && ahead && p % FETCH_STEP == 0) cyconv_fetch(ahead, FETCH_LINES);
 #pragma GCC unroll 8
-        for (int q = 0; q < UNROLL; q++) PANEL(add_pixels)(sum, at, distance[p + q], panel + q * vectors * LANES, vectors, height);
+        for (int q = 0; q < UNROLL; q++)
+            PANEL(add_pixels)(sum, at, distance[p + q], panel + (row ? row[p + q] : p + q) * width, vectors, height);
     }
-    for (; p < taps; p++, panel += vectors * LANES) PANEL(add_pixels)(sum, at, distance[p], panel, vectors, height);
+    for (; p < taps; p++) PANEL(add_pixels)(sum, at, distance[p], panel + (row ? row[p] : p) * width, vectors, height);
 #pragma GCC unroll 24
-    for (int i = 0; i < height * vectors; i++) {
-        PANEL(memory) *target = (PANEL(memory) *)(sums + i * LANES);
-        if (accumulate) sum[i] += *target;
-        *target = sum[i];
+    for (int i = 0; i < height; i++) {
+        PANEL(memory) *to = (PANEL(memory) *)(sums + (target ? target[i] : i) * width);
+        for (int v = 0; v < vectors; v++) {
+            if (accumulate) sum[i * vectors + v] += to[v];
+            to[v] = sum[i * vectors + v];
+        }
     }
 }
 
-/* The same of GROUP / vectors pixels, as many sums as the registers hold, or of half as many where no more are left. */
-CYCONV_INLINE void PANEL(few_pixels)(const REAL *line, const ptrdiff_t *place, ptrdiff_t pixels, const ptrdiff_t *distance,
-                                     ptrdiff_t taps, const REAL *panel, REAL *sums, int accumulate, cyconv_ahead *ahead,
-                                     const int vectors)
+/* The same of any number of pixels, in whole blocks of GROUP / vectors, as many sums as the registers hold; or half as many,
+   where no more are left. */
+CYCONV_INLINE void PANEL(pixel_blocks)(const REAL *line, const ptrdiff_t *place, ptrdiff_t pixels, const ptrdiff_t *distance,
+                                       ptrdiff_t taps, const REAL *panel, const ptrdiff_t *row, REAL *sums, const ptrdiff_t *target,
+                                       int accumulate, cyconv_ahead *ahead, const int vectors)
 {
     const int height = GROUP / vectors, half = (height + 1) / 2;
-    if (pixels > half) PANEL(pixel_block)(line, place, distance, taps, panel, sums, accumulate, ahead, vectors, height);
-    else PANEL(pixel_block)(line, place, distance, taps, panel, sums, accumulate, ahead, vectors, half);
+    for (; pixels > 0; pixels -= height, place += height) {
+        if (pixels > half)
+            PANEL(pixel_block)(line, place, distance, taps, panel, row, sums, target, accumulate, ahead, vectors, height);
+        else PANEL(pixel_block)(line, place, distance, taps, panel, row, sums, target, accumulate, ahead, vectors, half);
+        if (target) target += height;
+        else sums += height * vectors * LANES;
+    }
 }
 
-/* The same of any number of pixels, in whole blocks: `place` and `sums` have GROUP more. What is `ahead` is fetched
-   meanwhile; it may be NULL. */
+/* The same: `place` and `sums` have GROUP more. What is `ahead` is fetched meanwhile; it may be NULL. */
 static void PANEL(pixel_products)(const REAL *line, const ptrdiff_t *place, ptrdiff_t pixels, const ptrdiff_t *distance,
-                                  ptrdiff_t taps, const REAL *panel, int vectors, int accumulate, REAL *sums, cyconv_ahead *ahead)
+                                  ptrdiff_t taps, const REAL *panel, const ptrdiff_t *row, int vectors, int accumulate, REAL *sums,
+                                  const ptrdiff_t *target, cyconv_ahead *ahead)
 {
-    const int height = GROUP / vectors;
-    for (ptrdiff_t left = pixels; left > 0; left -= height, place += height, sums += height * vectors * LANES) {
-        if (vectors == 1) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 1);
-        else if (vectors == 2) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 2);
-        else if (vectors == 3) PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 3);
-#if PANEL_VECTORS == 4
-        else PANEL(few_pixels)(line, place, left, distance, taps, panel, sums, accumulate, ahead, 4);
-#endif
+#define PIXELS_OF(ROW, VECTORS) \
+    PANEL(pixel_blocks)(line, place, pixels, distance, taps, panel, ROW, sums, target, accumulate, ahead, VECTORS)
+    if (row) {
+        if (vectors == 1) PIXELS_OF(row, 1);
+        else if (vectors == 2) PIXELS_OF(row, 2);
+        else if (vectors == 3) PIXELS_OF(row, 3);
+        else PIXELS_OF(row, PANEL_VECTORS);
+    } else {
+        if (vectors == 1) PIXELS_OF(NULL, 1);
+        else if (vectors == 2) PIXELS_OF(NULL, 2);
+        else if (vectors == 3) PIXELS_OF(NULL, 3);
+        else PIXELS_OF(NULL, PANEL_VECTORS);
     }
+#undef PIXELS_OF
 }
 
 /* out[l] := or += values[l] + bias, then max(0, that) with `relu`, l < count. */

@@ -2,6 +2,8 @@
 # are laid end to end, padded with zeros. A window is a few distances along them, so that strides, dilations and the ends of
 # rows cost nothing; no column is made or packed. The weights are packed once, for all pixels; sums are transposed when stored.
 #
+# Where much of what windows reach is padding, tiles are cut so that whole taps can be left out (inside.pyx).
+#
 # Forward; and the gradient of the input, which is forward from grad_output with the transposed weight, phase by phase where
 # there is a stride: each phase of the pixels takes only the taps that reach it.
 
@@ -13,6 +15,10 @@ cdef Py_ssize_t COLLIDING = 256             # bytes: planes so far apart, or twi
 cdef Py_ssize_t PAGE = 4096                 # bytes of a page of memory,
 cdef Py_ssize_t LEAST_TAPS = 4              # of a channel, for which another one is worth reading
 cdef Py_ssize_t LINE_CHANNELS = 16          # that are laid by one task, where tiles share their lines
+cdef double MOST_INSIDE = 0.85              # of the taps inside the image, for which those outside are left out,
+cdef Py_ssize_t CUT_PIXELS = 72             # where tiles keep at least so many pixels in the mean,
+cdef Py_ssize_t CUT_COLUMNS = 32            # and are about as wide; their products are
+cdef Py_ssize_t CUT_TAPS = 96               # taps long: pixels far apart stay in the L1 cache
 
 
 cdef struct Direct:
@@ -27,6 +33,8 @@ cdef struct Direct:
     Py_ssize_t channels, few        # of one pass over all tiles, and of one product
     Py_ssize_t channel, image       # elements between the lines of two channels, and of two images
     bint in_place                   # the image is its own lines
+    bint cut                        # tiles are cut where the pixels of a tap begin or end; taps outside the image are left out
+    Axis axis_h, axis_w             # of such tiles
     bint shared                     # lines are laid once for all blocks
     bint packed                     # weights are packed once for all tiles; else by each task of a few, for each product
     size_t weights, lines           # elements: packed weights, of one pass or of one product; lines of one tile
@@ -35,14 +43,14 @@ cdef struct Direct:
 
 
 cdef struct Tile:
-    # One tile of a group: its first image, and its first output of one phase; how many images it has.
-    Py_ssize_t g, n, y, x, images
+    # One tile of a group: its first image, and its first output of one phase; how many images, rows and columns it has.
+    Py_ssize_t g, n, y, x, images, rows, columns
 
 
 cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bint near) noexcept nogil:
     """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines.
 
-    Images that need no padding are their own lines, if planes are `near`.
+    Images that need no padding are their own lines, if planes are `near`; or if what would be multiplied by padding is left out.
     """
     cdef Direct s
     cdef const Window* w = &conv.window
@@ -76,7 +84,34 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bi
     else:
         s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
         s.channel = apart(s.strip.lines * s.strip.width)
+    if max(w.stride_h, w.stride_w) == 1 and w.kernel_h * w.kernel_w <= PANEL_DEPTH:
+        cut_tiles(conv, backward, pixels, &s)
     return s
+
+
+cdef void cut_tiles(const Conv* conv, bint backward, Py_ssize_t pixels, Direct* s) noexcept nogil:
+    """Cut tiles where the pixels of a tap begin or end, if that saves enough; then no padding is read, and the image is its own
+    lines."""
+    cdef const Window* w = &conv.window
+    cdef Axis* down = &s.axis_h
+    cdef Axis* across = &s.axis_w
+    cdef Py_ssize_t rows, columns, images, row_tiles, column_tiles
+    down.outputs, down.pixels, down.taps, down.first, down.step = s.H, s.strip.H, w.kernel_h, -w.pad_top, w.dilation_h
+    across.outputs, across.pixels, across.taps, across.first, across.step = s.W, s.strip.W, w.kernel_w, -w.pad_left, w.dilation_w
+    if backward:  # tap i of a pixel is the output that it was tap i of
+        down.first, down.step, across.first, across.step = -down.first, -down.step, -across.first, -across.step
+    if share_inside(down) * share_inside(across) > MOST_INSIDE:
+        return
+    column_tiles = parts_in(across, max(CUT_COLUMNS, pixels // max(1, s.H)), &columns)
+    row_tiles = parts_in(down, max(1, pixels // max(1, columns)), &rows)
+    images = even_part(max(1, conv.N), max(1, pixels // max(1, rows * columns)))
+    if conv.N * s.H * s.W < CUT_PIXELS * row_tiles * column_tiles * ceil_div(conv.N, images):
+        return
+    s.cut = s.in_place = True
+    s.images, s.rows, s.columns = images, rows, columns
+    s.image_tiles, s.row_tiles, s.column_tiles = ceil_div(conv.N, images), row_tiles, column_tiles
+    s.strip.width, s.channel = s.strip.W, s.strip.H * s.strip.W
+    s.image = conv.groups * s.C * s.channel
 
 
 cdef Direct direct_sizes(const Conv* conv, bint backward, size_t itemsize) noexcept nogil:
@@ -94,11 +129,11 @@ cdef Direct direct_sizes(const Conv* conv, bint backward, size_t itemsize) noexc
     room = DIRECT_LINES * (2 if s.shared else 1) // (s.images * s.channel * <Py_ssize_t>itemsize * (tiles if s.shared else 1))
     if s.in_place:
         room = s.C
-    s.packed = tiles > 2 * conv.groups or s.strip.phases_h * s.strip.phases_w > 1
+    s.packed = s.cut or tiles > 2 * conv.groups or s.strip.phases_h * s.strip.phases_w > 1
     if s.packed:
         room = min(room, DIRECT_WEIGHTS // (conv.groups * s.vectors * lanes * taps * <Py_ssize_t>itemsize))
     s.channels = even_part(s.C, min(s.C, max(1, room)))
-    s.few = min(s.channels, max(1, PANEL_DEPTH // taps))
+    s.few = min(s.channels, max(1, (CUT_TAPS if s.cut else PANEL_DEPTH) // taps))
     if not s.in_place:
         s.image = s.channels * s.channel
         s.lines = round_up(s.images * s.image, 64)
@@ -118,8 +153,8 @@ cdef bint planes_near(const Conv* conv, bint backward, size_t itemsize) noexcept
 
 
 cdef inline size_t places_size(const Direct* s, size_t itemsize) noexcept nogil:
-    # Elements of workspace for the places of a tile's pixels.
-    return round_up((s.images * s.rows * s.columns + GROUP) * sizeof(Py_ssize_t), 64) // itemsize
+    # Elements of workspace for the places of a tile's pixels, and for the taps that are inside the image there.
+    return round_up((s.images * s.rows * s.columns + GROUP + (2 * PANEL_DEPTH if s.cut else 0)) * sizeof(Py_ssize_t), 64) // itemsize
 
 
 cdef inline Py_ssize_t direct_tiles(const Conv* conv, const Direct* s) noexcept nogil:
@@ -129,8 +164,11 @@ cdef inline Py_ssize_t direct_tiles(const Conv* conv, const Direct* s) noexcept 
 cdef inline Tile tile_at(const Conv* conv, const Direct* s, Py_ssize_t tile) noexcept nogil:
     """Of all tiles: columns of tiles x rows of tiles x groups x images."""
     cdef Tile t
-    t.x = digit(&tile, s.column_tiles) * s.columns
-    t.y = digit(&tile, s.row_tiles) * s.rows
+    cdef Py_ssize_t x = digit(&tile, s.column_tiles), y = digit(&tile, s.row_tiles)
+    t.x, t.y, t.columns, t.rows = x * s.columns, y * s.rows, s.columns, s.rows
+    if s.cut:
+        part_at(&s.axis_w, s.columns, x, &t.x, &t.columns)
+        part_at(&s.axis_h, s.rows, y, &t.y, &t.rows)
     t.g = digit(&tile, conv.groups)
     t.n = tile * s.images
     t.images = min(s.images, conv.N - t.n)
@@ -168,12 +206,12 @@ cdef int direct(const Conv* conv, bint backward, const floating* images, const f
                 bint relu, floating* outputs) noexcept nogil:
     """Forward, or with `backward` the gradient of the input: images and outputs change sides.
 
-    Returns 1; NO_MEMORY; or 0, with nothing done, where the gradient would multiply a weight that is not finite by
-    the zeros around grad_output: there is no such term in the sum.
+    Returns 1; NO_MEMORY; or 0, with nothing done, where a weight is not finite, and the gradient would multiply it by the zeros
+    around grad_output (there is no such term in the sum), or the outputs leave out its products with those around the image.
     """
-    if backward and not all_finite(weight, conv.C_out * conv.K):
-        return 0
     cdef Direct s = direct_sizes(conv, backward, sizeof(floating))
+    if s.cut != backward and not all_finite(weight, conv.C_out * conv.K):
+        return 0
     cdef Py_ssize_t tiles = direct_tiles(conv, &s), tasks = tiles * s.blocks, packs, lines, c0 = 0, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t own = direct_own(&s)
@@ -307,12 +345,15 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
     cdef const Strip* strip = &s.strip
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), taps = conv.window.kernel_h * conv.window.kernel_w
     cdef Py_ssize_t plane = s.H * s.W, channels = min(s.channels, s.C - c0), a, b, c, few, k, k0 = 0, rows, columns, n, p, f, width
+    cdef Py_ssize_t inside = 0, here, most = s.few
     cdef Py_ssize_t p0 = digit(&task, s.blocks) * s.block, filters
     cdef Tile tile = tile_at(conv, s, task), following
     cdef const Py_ssize_t* count = table + 2 * taps   # of the taps of each phase,
     cdef const Py_ssize_t* distance = count + strip.phases_h * strip.phases_w  # which stand here
     cdef const Py_ssize_t* reached
+    cdef Py_ssize_t* row = <Py_ssize_t*>NULL  # of the weights of each tap, where some are left out
     cdef Py_ssize_t* place = <Py_ssize_t*>workspace
+    cdef Py_ssize_t* own_taps = place + s.images * s.rows * s.columns + GROUP
     cdef floating* sums = workspace + s.places
     cdef floating* own = sums + s.sums * strip.phases_w
     cdef const floating* start = <const floating*>NULL
@@ -333,9 +374,14 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
         start = bias + tile.g * s.M
     weights += tile.g * s.vectors * lanes * s.channels * taps
     outputs += (tile.n * conv.groups + tile.g) * s.M * plane
-    columns = min(s.columns, ceil_div(s.W, strip.phases_w) - tile.x)
+    columns = min(tile.columns, ceil_div(s.W, strip.phases_w) - tile.x)
+    if s.cut:
+        inside = taps_at(&s.axis_h, tile.y) * taps_at(&s.axis_w, tile.x)
+        most = min(channels, max(1, CUT_TAPS // max(1, inside)))
+        distance, row = own_taps, own_taps + PANEL_DEPTH
+        lay_taps_inside(s, &tile, most, own_taps, row)
     for a in range(strip.phases_h):
-        rows = min(s.rows, ceil_div(s.H - a, strip.phases_h) - tile.y)
+        rows = min(tile.rows, ceil_div(s.H - a, strip.phases_h) - tile.y)
         if rows > 0:
             lay_places(s, tile.images, rows, columns, place)
         for p in range(p0, min(p0 + s.block, s.panels) if rows > 0 else p0):
@@ -346,11 +392,12 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
             ahead = planes_ahead(to, plane, 0, rows * strip.phases_h * s.W, filters, tile.images, conv.groups * s.M * plane)
             ahead.write, ahead.after = True, &tile_next
             for b in range(strip.phases_w):  # the last column of one that has fewer is not kept
-                if count[b] == 0:
+                here = inside if s.cut else count[b]
+                if here == 0:
                     memset(sums + b * s.sums, 0, s.sums * sizeof(floating))
                 c = 0
-                while c < channels and count[b] > 0:
-                    few = min(s.few, channels - c)
+                while c < channels and here > 0:
+                    few = min(most, channels - c)
                     panel = weights + f * s.channels * taps + (channels * k + c * count[b]) * width
                     if not s.packed:
                         pack_panel(conv, s, backward, tile.g, p, c0 + c, few, table, weight, own)
@@ -358,8 +405,8 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
                         weights_next = weights_ahead(conv, s, backward, tile.g, f, filters, c0 + c + few,
                                                      min(few, channels - c - few), weight)
                         tile_next.after = &weights_next
-                    pixel_products(lines + c * s.channel, place, tile.images * rows * columns, reached, few * count[b], panel,
-                                   width // lanes, c > 0, sums + b * s.sums, &ahead)
+                    pixel_products(lines + c * s.channel, place, tile.images * rows * columns, reached, few * here, panel, row,
+                                   width // lanes, c > 0, sums + b * s.sums, <const Py_ssize_t*>NULL, &ahead)
                     c += few
                 reached += s.few * count[b]
                 k += count[b]
@@ -372,6 +419,21 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
             k0 += count[b]
         count += strip.phases_w
     restore_denormals(control)
+
+
+cdef Py_ssize_t lay_taps_inside(const Direct* s, const Tile* t, Py_ssize_t channels, Py_ssize_t* distance, Py_ssize_t* row) noexcept nogil:
+    """The taps inside the image at a tile, for each of some channels: distances of their pixels from the outputs, and which
+    taps of the channels they are. Returns how many."""
+    cdef Py_ssize_t taps = s.axis_h.taps * s.axis_w.taps, c, i, j, k = 0
+    for c in range(channels):
+        for i in range(s.axis_h.taps):
+            for j in range(s.axis_w.taps if tap_inside(&s.axis_h, i, t.y) else 0):
+                if tap_inside(&s.axis_w, j, t.x):
+                    distance[k] = (c * s.channel + (s.axis_h.first + i * s.axis_h.step) * s.strip.W + s.axis_w.first
+                                   + j * s.axis_w.step)
+                    row[k] = c * taps + i * s.axis_w.taps + j
+                    k += 1
+    return k
 
 
 cdef void lay_places(const Direct* s, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t* place) noexcept nogil:
@@ -391,8 +453,11 @@ cdef void store_tile(const Direct* s, const floating* sums, Py_ssize_t width, Py
     """The sums of an image of a tile to their places among the outputs: rows of one phase, or `pixels` of all that take turns in
     them."""
     cdef Py_ssize_t r
-    if s.strip.phases_h * s.strip.phases_w == 1:  # rows end where the next ones begin
-        store_pixels(sums, width, rows * columns, filters, bias, relu, accumulate, out, s.H * s.W)
+    if s.strip.phases_h * s.strip.phases_w == 1:
+        if columns == s.W:  # rows end where the next ones begin
+            rows, columns = 1, rows * columns
+        for r in range(rows):
+            store_pixels(sums + r * columns * width, width, columns, filters, bias, relu, accumulate, out + r * s.W, s.H * s.W)
         return
     for r in range(rows):
         store_phases(sums + r * columns * width, s.sums, s.strip.phases_w, width, pixels, filters, accumulate,

@@ -45,6 +45,7 @@ cdef DirectWeight direct_weight_sizes(const Conv* conv, size_t itemsize) noexcep
     s.tiling.places = places_size(&s.tiling, itemsize)
     s.grads = round_up(pixels * width, 64)
     s.table = round_up((s.channels * taps + GROUP) * sizeof(Py_ssize_t), 64)
+    s.lines += 2 * s.table // itemsize if s.tiling.cut else 0
     return s
 
 
@@ -64,8 +65,11 @@ cdef inline size_t direct_weight_shared(const Conv* conv, const DirectWeight* s)
 
 cdef int direct_backward_weight(const Conv* conv, const floating* grad_output, const floating* input,
                                 floating* grad_weight) noexcept nogil:
-    """Returns 1, or NO_MEMORY."""
+    """Returns 1; NO_MEMORY; or 0, with nothing done, where a gradient is not finite and would not be multiplied by the zeros
+    around the image."""
     cdef DirectWeight s = direct_weight_sizes(conv, sizeof(floating))
+    if s.tiling.cut and not all_finite(grad_output, conv.N * conv.C_out * conv.L):
+        return 0
     cdef Py_ssize_t tasks = gradient_tasks(conv, &s), taps = conv.window.kernel_h * conv.window.kernel_w, t
     cdef int threads = team_of(conv.threads, multiply_adds(conv), tasks)
     cdef size_t own = direct_weight_own(&s)
@@ -108,9 +112,14 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
     cdef Py_ssize_t p0 = digit(&task, tiling.blocks) * tiling.block, f0 = panel_start(tiling, p0) * lanes, g = task
     cdef Py_ssize_t past = min(p0 + tiling.block, tiling.panels), first = split * s.tiles // s.splits
     cdef Py_ssize_t channels = min(s.channels, conv.C - c0), filters = min(conv.M, panel_start(tiling, past) * lanes) - f0
-    cdef Py_ssize_t i, n, rows, columns, p, f, width, l
+    cdef Py_ssize_t i, n, rows, columns, p, f, width, l, reached = channels * taps
+    cdef Py_ssize_t* inside = <Py_ssize_t*>lines  # of a tile that is cut: distances, then rows of the sums
+    cdef Py_ssize_t* row = <Py_ssize_t*>NULL
     cdef Tile tile = gradient_tile(conv, s, g, first), following
     cdef cyconv_ahead lines_ahead, ahead  # of the following tile
+    if tiling.cut:  # taps begin with one tile or another
+        distance, row = inside, inside + s.channels * taps + GROUP
+        memset(sums, 0, s.sums * sizeof(floating))
     for i in range(first, (split + 1) * s.tiles // s.splits):
         following = gradient_tile(conv, s, g, min(i + 1, s.tiles - 1))
         lines_ahead = tile_ahead(conv, tiling, &following, c0, channels, input)
@@ -118,22 +127,36 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
                              following.y * conv.W_out + following.x, min(following.y + tiling.rows, conv.H_out) * conv.W_out,
                              filters, following.images, conv.C_out * conv.L)
         ahead.after = &lines_ahead
-        rows, columns = min(tiling.rows, conv.H_out - tile.y), min(tiling.columns, conv.W_out - tile.x)
+        rows, columns = min(tile.rows, conv.H_out - tile.y), min(tile.columns, conv.W_out - tile.x)
         l = tile.y * conv.W_out + tile.x
         pixels = pixels_of(conv, tiling, &tile, c0, channels, input, lines)
         lay_places(tiling, tile.images, rows, columns, place)
+        if tiling.cut:
+            reached = lay_taps_inside(tiling, &tile, channels, inside, row)
+            for n in range(reached, reached + GROUP):  # up to whole blocks, whose last sums are kept behind the others
+                inside[n], row[n] = inside[0], s.channels * taps
         for p in range(p0, past):
             f, width = panel_start(tiling, p) * lanes, filters_of(tiling, p, sizeof(floating))
             for n in range(tile.images):
-                transpose(grad_output + ((tile.n + n) * conv.C_out + g * conv.M + f) * conv.L + l, conv.L, min(width, conv.M - f),
-                          rows * columns, width, grads + n * rows * columns * width)
-            pixel_products(pixels, distance, channels * taps, place, tile.images * rows * columns, grads, width // lanes, i > first,
-                           sums + (f - f0) * (s.channels * taps + GROUP), &ahead)
+                lay_gradients(grad_output + ((tile.n + n) * conv.C_out + g * conv.M + f) * conv.L + l, conv.L, conv.W_out,
+                              min(width, conv.M - f), rows, columns, width, grads + n * rows * columns * width)
+            pixel_products(pixels, distance, reached, place, tile.images * rows * columns, grads, <const Py_ssize_t*>NULL,
+                           width // lanes, tiling.cut or i > first, sums + (f - f0) * (s.channels * taps + GROUP), row, &ahead)
         tile = following
     if s.splits == 1:
         for p in range(tiling.block):
             store_gradient(conv, s, block, p, sums, False, grad_weight)
     restore_denormals(control)
+
+
+cdef void lay_gradients(const floating* plane, Py_ssize_t size, Py_ssize_t W, Py_ssize_t filters, Py_ssize_t rows,
+                        Py_ssize_t columns, Py_ssize_t width, floating* grads) noexcept nogil:
+    """Some rows of planes of (W columns, `size` elements) as a panel: (rows, columns, width)."""
+    cdef Py_ssize_t r
+    if columns == W:
+        rows, columns = 1, rows * columns
+    for r in range(rows):
+        transpose(plane + r * W, size, filters, columns, width, grads + r * columns * width)
 
 
 cdef inline Tile gradient_tile(const Conv* conv, const DirectWeight* s, Py_ssize_t g, Py_ssize_t i) noexcept nogil:

@@ -111,16 +111,16 @@ cdef extern from "vectors.h":
     void cyconv_double_line_product(const double*, const double*, const Py_ssize_t*, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     int, const double*, int, int, int, double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t,
                                     Py_ssize_t, Py_ssize_t, double*, double*) noexcept nogil
-    void cyconv_float_pixel_products(const float*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const float*, int, int,
-                                     float*, cyconv_ahead*) noexcept nogil
+    void cyconv_float_pixel_products(const float*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const float*,
+                                     const Py_ssize_t*, int, int, float*, const Py_ssize_t*, cyconv_ahead*) noexcept nogil
     void cyconv_float_store_pixels(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const float*, int, int, float*, Py_ssize_t) noexcept nogil
     void cyconv_float_store_phases(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, float*,
                                  Py_ssize_t) noexcept nogil
     void cyconv_float_lay_padded(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
     void cyconv_float_pack_transposed_taps(const float*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, const Py_ssize_t*,
                                            const Py_ssize_t*, Py_ssize_t, Py_ssize_t, float*) noexcept nogil
-    void cyconv_double_pixel_products(const double*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const double*, int, int,
-                                     double*, cyconv_ahead*) noexcept nogil
+    void cyconv_double_pixel_products(const double*, const Py_ssize_t*, Py_ssize_t, const Py_ssize_t*, Py_ssize_t, const double*,
+                                     const Py_ssize_t*, int, int, double*, const Py_ssize_t*, cyconv_ahead*) noexcept nogil
     void cyconv_double_store_pixels(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, const double*, int, int, double*, Py_ssize_t) noexcept nogil
     void cyconv_double_store_phases(const double*, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, int, double*,
                                  Py_ssize_t) noexcept nogil
@@ -383,12 +383,12 @@ cdef inline void line_product(const floating* packed, const floating* line, cons
 
 
 cdef inline void pixel_products(const floating* line, const Py_ssize_t* place, Py_ssize_t pixels, const Py_ssize_t* distance,
-                                Py_ssize_t taps, const floating* panel, Py_ssize_t vectors, bint accumulate,
-                                floating* sums, cyconv_ahead* ahead) noexcept nogil:
+                                Py_ssize_t taps, const floating* panel, const Py_ssize_t* row, Py_ssize_t vectors,
+                                bint accumulate, floating* sums, const Py_ssize_t* target, cyconv_ahead* ahead) noexcept nogil:
     if floating is float:
-        cyconv_float_pixel_products(line, place, pixels, distance, taps, panel, <int>vectors, accumulate, sums, ahead)
+        cyconv_float_pixel_products(line, place, pixels, distance, taps, panel, row, <int>vectors, accumulate, sums, target, ahead)
     else:
-        cyconv_double_pixel_products(line, place, pixels, distance, taps, panel, <int>vectors, accumulate, sums, ahead)
+        cyconv_double_pixel_products(line, place, pixels, distance, taps, panel, row, <int>vectors, accumulate, sums, target, ahead)
 
 
 cdef inline void store_pixels(const floating* sums, Py_ssize_t length, Py_ssize_t pixels, Py_ssize_t filters, const floating* bias,
