@@ -83,6 +83,11 @@ TILED = {
     "depthwise-5": Geometry((2, 6, 14, 13), 12, 5, 1, 2, 1, 6),
     "depthwise-5-wide": Geometry((1, 3, 6, 700), 3, (5, 3), 1, (2, 0), 1, 3),
     "depthwise-7": Geometry((2, 5, 23, 30), 5, (7, 4), 1, (3, 1), 1, 5),
+    "depthwise-2": Geometry((2, 5, 15, 20), 10, (2, 3), 1, 1, 1, 5),
+    "depthwise-6-stride-2": Geometry((2, 5, 22, 19), 5, 6, 2, (2, 3), 1, 5),
+    "depthwise-13": Geometry((2, 6, 23, 18), 6, (13, 11), 1, (6, 5), 1, 6),
+    "depthwise-31": Geometry((1, 3, 26, 37), 3, (31, 29), 1, (15, 14), 1, 3),
+    "depthwise-9-narrow": Geometry((1, 20, 40, 5), 40, (9, 13), 1, (4, 8), 1, 20),
     "depthwise-whole-image": Geometry((2, 5, 7, 6), 5, (7, 6), 1, 0, 1, 5),
     "groups-divided": Geometry((1, 90, 14, 9), 280, (2, 3), 1, 1, 1, 2),
 }

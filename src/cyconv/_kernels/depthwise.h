@@ -1,6 +1,6 @@
 /* Convolution of one channel by one filter, without a product of matrices: a padded plane is one long line, in which
    each tap of the filter is a distance. Sums run along the whole line in full vectors, over the ends of rows;
-   what they make there is left out when rows are copied. Common filters lay no line: `filter_plane` takes tiles of
+   what they make there is left out when rows are copied. Filters of several rows lay no line: `filter_plane` takes tiles of
    outputs straight from the image. Included once for each type. */
 
 /* out[i] = in[2 * i]; `before`: in[-1] may be read. */
@@ -102,16 +102,11 @@ CYCONV_INLINE PANEL(vector) PANEL(masked)(PANEL(vector) pixels, PANEL(vector) in
 #endif
 }
 
-/* out (TILE_ROWS, LANES), y and x: start + sum over i, j of weight[i * kernel_w + j] * rows[y * stride + i][x * stride + j],
-   each row read once for all outputs; with `relu` max(0, out). `H` rows of out exist, W apart. Rows narrower than a vector
-   are stored over the beginning of the next, but not past `end`. */
-CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column, const REAL *inside, const REAL *weight,
-                                      const int kernel_h, ptrdiff_t kernel_w, const int stride, REAL start, int relu,
-                                      REAL *out, ptrdiff_t H, ptrdiff_t W, const REAL *end)
+/* sum[y], a vector of outputs x, += sum over i < kernel_h and j of weight[i * kernel_w + j] * rows[y * stride + i][x * stride + j],
+   from `column` on; each row is read once for all outputs. */
+CYCONV_INLINE void PANEL(add_kernel_rows)(PANEL(vector) *sum, const REAL *const *rows, ptrdiff_t column, const REAL *inside,
+                                          const REAL *weight, const int kernel_h, ptrdiff_t kernel_w, const int stride)
 {
-    PANEL(vector) sum[TILE_ROWS];
-#pragma GCC unroll 8
-    for (int r = 0; r < TILE_ROWS; r++) sum[r] = (PANEL(vector)){0} + start;
     for (ptrdiff_t last = column + kernel_w; column < last; column++, weight++) {
         const PANEL(vector) mask = PANEL(pixels)(inside + column, stride);
 #pragma GCC unroll 21
@@ -122,6 +117,29 @@ CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column,
                 if (i >= r * stride && i - r * stride < kernel_h) sum[r] += weight[(i - r * stride) * kernel_w] * pixels;
         }
     }
+}
+
+/* out (TILE_ROWS, LANES): start + the sums of all kernel_h rows of the kernel, in one piece if they are `whole`; with `relu`
+   max(0, out). `H` rows of out exist, W apart. Rows narrower than a vector are stored over the beginning of the next, but not
+   past `end`. */
+CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column, const REAL *inside, const REAL *weight,
+                                      const int whole, ptrdiff_t kernel_h, ptrdiff_t kernel_w, const int stride, REAL start,
+                                      int relu, REAL *out, ptrdiff_t H, ptrdiff_t W, const REAL *end)
+{
+    PANEL(vector) sum[TILE_ROWS];
+#pragma GCC unroll 8
+    for (int r = 0; r < TILE_ROWS; r++) sum[r] = (PANEL(vector)){0} + start;
+#define KERNEL_ROWS(count) \
+    for (; kernel_h >= count; kernel_h -= count, rows += count, weight += count * kernel_w) \
+        PANEL(add_kernel_rows)(sum, rows, column, inside, weight, count, kernel_w, stride)
+    if (whole) PANEL(add_kernel_rows)(sum, rows, column, inside, weight, whole, kernel_w, stride);
+    else {
+        KERNEL_ROWS(7);
+        KERNEL_ROWS(5);
+        KERNEL_ROWS(3);
+        KERNEL_ROWS(1);
+    }
+#undef KERNEL_ROWS
 #pragma GCC unroll 8
     for (int r = 0; r < TILE_ROWS; r++) {
         if (relu) sum[r] = PANEL(rectified)(sum[r]);
@@ -137,9 +155,9 @@ CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column,
 
 /* H rows of W outputs, side by side. Tiles at the ends overlap those before. The pixels of the next rows of tiles, from
    `ahead` on, and their outputs are fetched meanwhile where rows, W_in apart, are long: they are many streams. */
-CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *inside, const REAL *weight, const int kernel_h,
-                                      ptrdiff_t kernel_w, const int stride, REAL start, int relu, REAL *out, ptrdiff_t H,
-                                      ptrdiff_t W, const REAL *ahead, ptrdiff_t W_in)
+CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *inside, const REAL *weight, const int whole,
+                                      ptrdiff_t kernel_h, ptrdiff_t kernel_w, const int stride, REAL start, int relu, REAL *out,
+                                      ptrdiff_t H, ptrdiff_t W, const REAL *ahead, ptrdiff_t W_in)
 {
     const ptrdiff_t last_y = H > TILE_ROWS ? H - TILE_ROWS : 0, last_x = W > LANES ? W - LANES : 0;
     const ptrdiff_t outputs = TILE_ROWS * LANES, pixels = outputs * stride * stride; /* of one tile */
@@ -155,8 +173,8 @@ CYCONV_INLINE void PANEL(filter_rows)(const REAL *const *rows, const REAL *insid
                 next_pixels += pixels;
                 next_out += outputs;
             }
-            PANEL(filter_tile)(rows + y * stride, x * stride, inside, weight, kernel_h, kernel_w, stride, start, relu,
-                               out + y * W + x, H - y, W, out + H * W);
+            PANEL(filter_tile)(rows + y * stride, x * stride, inside, weight, whole, kernel_h, kernel_w, stride, start,
+                               relu, out + y * W + x, H - y, W, out + H * W);
         }
     }
 }
@@ -187,14 +205,13 @@ static void PANEL(filter_plane)(const cyconv_filter *f, const REAL *images, ptrd
     }
     for (; i < f->lines; i++) rows[i] = table + f->reach;
     const REAL *ahead = images + (plane * f->H + (first + TILE_ROWS) * f->stride) * f->W;
-#define FILTER_ROWS(k, s) \
-    PANEL(filter_rows)(rows, table, weight, k, f->kernel_w, s, start, relu, out, count, f->W_out, ahead, f->W)
+#define FILTER_ROWS(whole, stride) \
+    PANEL(filter_rows)(rows, table, weight, whole, f->kernel_h, f->kernel_w, stride, start, relu, out, count, f->W_out, ahead, f->W)
     if (f->stride == 1 && f->kernel_h == 3) FILTER_ROWS(3, 1);
     else if (f->stride == 1 && f->kernel_h == 5) FILTER_ROWS(5, 1);
-    else if (f->stride == 1) FILTER_ROWS(7, 1);
-    else if (f->kernel_h == 3) FILTER_ROWS(3, 2);
-    else if (f->kernel_h == 5) FILTER_ROWS(5, 2);
-    else FILTER_ROWS(7, 2);
+    else if (f->stride == 1 && f->kernel_h == 7) FILTER_ROWS(7, 1);
+    else if (f->stride == 1) FILTER_ROWS(0, 1);
+    else FILTER_ROWS(0, 2);
 #undef FILTER_ROWS
 }
 

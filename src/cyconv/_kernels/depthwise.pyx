@@ -1,14 +1,14 @@
 # Depthwise convolution (one input channel per group) without gemm: each strip of each plane is a task.
 #
-# The taps of a filter are distances along the line of a strip (strips.pyx). Common filters lay no line: their vectors are read
+# The taps of a filter are distances along the line of a strip (strips.pyx). Filters of several rows lay no line: their vectors are read
 # from the image where it lies, and masked at its sides.
 
 cdef Py_ssize_t STRIP_BYTES = 12 << 10  # of one strip's line: it and the sums stay in the L1 cache
+cdef Py_ssize_t FILTER_TAPS = 1 << 12   # at most: its tables and sums stay in the L2 cache
 
 
 cdef bint depthwise_applies(const Conv* conv) noexcept nogil:
-    # few enough taps for a strip to stay in cache; else columns are no worse
-    return conv.C == 1 and conv.window.kernel_h * conv.window.kernel_w <= 256 and conv.W_in <= 1 << 16 and \
+    return conv.C == 1 and conv.window.kernel_h * conv.window.kernel_w <= FILTER_TAPS and conv.W_in <= 1 << 16 and \
         conv.window.stride_w <= 8 and conv.window.stride_h <= 8 and conv.window.dilation_h <= 8 and \
         conv.W_out <= 1 << 16 and conv.window.dilation_w <= 64
 
@@ -19,7 +19,7 @@ cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
     cdef Py_ssize_t rows = ceil_div(s.rows, min(strips, s.rows))
-    if step != BACKWARD_WEIGHT and w.kernel_h in (3, 5, 7) and w.dilation_h == 1 and w.dilation_w == 1 and \
+    if step != BACKWARD_WEIGHT and w.kernel_h > 1 and s.rows > TILE_ROWS // 2 and w.dilation_h == 1 and w.dilation_w == 1 and \
             w.stride_h == w.stride_w and w.stride_h <= (2 if step == FORWARD else 1):
         direct_strip(&s, conv, step, min(s.rows, round_up(rows, TILE_ROWS)), itemsize)
         return s
