@@ -50,6 +50,11 @@ TILED = {
     "taps-split-1x1": Geometry((1, 1500, 10, 19), 6, 1),
     "taps-split-large-kernel": Geometry((1, 1, 60, 50), 2, (47, 38)),
     "whole-image": Geometry((5, 3, 40, 41), 4, (40, 41)),
+    "whole-image-fully-connected": Geometry((130, 20, 5, 6), 300, (5, 6)),
+    "whole-image-one": Geometry((1, 70, 4, 3), 600, (4, 3)),
+    "whole-image-pixel": Geometry((40, 65, 1, 1), 33, 1, 2),
+    "whole-image-padded": Geometry((9, 8, 3, 4), 20, (4, 4), 1, ((1, 0), (0, 0))),
+    "whole-image-groups": Geometry((9, 8, 3, 4), 20, (3, 4), 1, 0, 1, 4),
     # few positions, so output channels (forward) and input channels (wrt input) are divided
     "channels-divided": Geometry((1, 47, 7, 9), 200, (3, 2), 1, (1, 0)),
     "channels-divided-images-share-tiles": Geometry((3, 47, 7, 9), 200, (3, 2), 1, (1, 0)),

@@ -148,6 +148,20 @@ def test_threads_and_summary():
 
 
 @needs_compiled
+@needs_compiled
+@pytest.mark.parametrize("algorithm", ["auto", "im2col"])
+@pytest.mark.parametrize(("image", "filters"), [((8, 3, 4), 20), ((50, 1, 1), 64)])
+def test_a_window_of_the_whole_image_is_one_product(image, filters, algorithm):
+    """(m, n, k) of each pass; and no output has a product with padding."""
+    weight = np.ones((filters, *image), np.float32)
+    taps, call = weight[0].size, functools.partial(F.conv2d, weight=weight, algorithm=algorithm)
+    steps = explain(call, (30, *image), measure=False).steps
+    products = [(30, filters, taps), (30, taps, filters), (filters, taps, 30)]
+    assert [(step.algorithm, step.gemm) for step in steps] == [("gemm", product) for product in products]
+    padded = functools.partial(call, padding=(1, 0))
+    assert all(step.algorithm != "gemm" for step in explain(padded, (30, *image), measure=False).steps)
+
+
 def test_few_multiply_adds_are_plain_sums():
     """Winograd's filtering, which rounds more, is for those alone that it makes faster."""
     layer = Conv2d(16, 16, 3, padding=1)

@@ -48,8 +48,8 @@ class Step(NamedTuple):
     input_shape, output_shape : tuple of int
         Of the forward pass.
     algorithm : str
-        "im2col", "implicit", "direct", "winograd" or "depthwise" of a convolution, "gemm" or "dots" of a fully
-        connected layer; "" of others, which go through their input once.
+        "im2col", "implicit", "direct", "winograd" or "depthwise" of a convolution, "gemm" where its window is the
+        whole image; "gemm" or "dots" of a fully connected layer; "" of others, which go through their input once.
     reason : str
         Why that one.
     cycles : dict of str to float

@@ -8,6 +8,7 @@ cdef enum:  # algorithms; the first two are wishes alone
     WINOGRAD
     DEPTHWISE
     DIRECT
+    DENSE
 
 cdef enum:  # passes
     FORWARD
@@ -31,6 +32,8 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
     cdef bint planes = asked == AUTO and depthwise_applies(conv)
     cdef double least, cycles
     cdef int best
+    if asked in (AUTO, PRODUCTS) and dense_applies(conv):  # no other costs less
+        return DENSE
     if planes and conv.M == 1:  # no other costs less
         return DEPTHWISE
     if asked == WINOGRAD and winograd_applies(conv):

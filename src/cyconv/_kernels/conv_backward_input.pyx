@@ -61,6 +61,8 @@ cdef int backward_input(const Conv* conv, int algorithm, const floating* grad_ou
         done = implicit(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif algorithm == DIRECT:
         done = direct(conv, True, grad_output, weight, <const floating*>NULL, False, grad_input)
+    elif algorithm == DENSE:
+        done = dense(conv, BACKWARD_INPUT, grad_output, weight, <const floating*>NULL, False, grad_input)
     elif transposed_first(conv, sizeof(floating)):
         swapped = swapped_sides(conv)
         return forward_columns(&swapped, grad_output, weight, True, <const floating*>NULL, False, grad_input)

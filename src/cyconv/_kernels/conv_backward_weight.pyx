@@ -65,6 +65,8 @@ cdef int backward_weight(const Conv* conv, int algorithm, const floating* grad_o
         done = implicit_backward_weight(conv, grad_output, input, grad_weight)
     elif algorithm == DIRECT:
         done = direct_backward_weight(conv, grad_output, input, grad_weight)
+    elif algorithm == DENSE:
+        done = dense(conv, BACKWARD_WEIGHT, grad_output, input, <const floating*>NULL, False, grad_weight)
     if done:
         return min(done, 0)
     cdef Tiling tiling = tile_backward_weight(conv, sizeof(floating))

@@ -106,6 +106,8 @@ cdef int forward(const Conv* conv, int algorithm, const floating* input, const f
         done = implicit(conv, False, input, weight, bias, relu, output)
     elif algorithm == DIRECT:
         done = direct(conv, False, input, weight, bias, relu, output)
+    elif algorithm == DENSE:
+        done = dense(conv, FORWARD, input, weight, bias, relu, output)
     if done:
         return min(done, 0)
     return forward_columns(conv, input, weight, False, bias, relu, output)

@@ -2,7 +2,8 @@
 
 OWN_GEMM = bool(CYCONV_PANELS)  # else products are BLAS's
 
-ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise", DIRECT: "direct"}
+ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise", DIRECT: "direct",
+                   DENSE: "gemm"}
 
 
 def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, which):
@@ -22,7 +23,10 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
         cycles["depthwise"] = depthwise_cycles(&conv, step, size)
     if chosen == DIRECT or direct_pays(&conv, step, size):
         cycles["direct"] = direct_cycles(&conv, step, size)
-    if chosen == DEPTHWISE:
+    if chosen == DENSE:
+        cycles["gemm"] = multiply_adds(&conv) / lanes_of(size)
+        plan = product_plan(dense_product(&conv, step, size), size)
+    elif chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)
     elif chosen == DIRECT:
         plan = direct_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else direct_plan(&conv, backward, size)
@@ -151,12 +155,14 @@ cdef dict small_plan(const Conv* conv, int step, size_t itemsize):
 def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):
     """The plan of `matmul`: op(a) is (m, k), op(b) (k, n)."""
     cdef Product p
-    cdef Py_ssize_t scratch = gemm_scratch(itemsize) * itemsize
     p.m, p.n, p.k, p.transpose_a, p.transpose_b = m, n, k, transpose_a, transpose_b
+    p.threads = _threads.get_num_threads()
     divide_product(&p, itemsize)
     name = "dots" if p.by_dots else "gemm"
-    tasks = p.row_blocks * p.column_blocks
-    threads = team_of(_threads.get_num_threads(), <double>p.m * p.n * p.k, tasks)
-    cycles = {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}
-    gemm = (p.rows, min(p.n, p.columns), p.k)
-    return {"algorithm": name, "cycles": cycles, **plan_of(gemm, tasks, 0, tasks, threads, 0, scratch)}
+    return {"algorithm": name, "cycles": {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}, **product_plan(p, itemsize)}
+
+
+cdef dict product_plan(Product p, size_t itemsize):
+    cdef Py_ssize_t tasks = p.row_blocks * p.column_blocks
+    return plan_of((p.rows, min(p.n, p.columns), p.k), tasks, 0, tasks,
+                   team_of(p.threads, <double>p.m * p.n * p.k, tasks), 0, gemm_scratch(itemsize) * itemsize)
