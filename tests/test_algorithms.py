@@ -113,12 +113,12 @@ DIRECT = {
 # outputs that no tap reaches.
 CUT = {
     "cut": Geometry((2, 40, 45, 44), 70, 3, 1, 16, 16),
-    "cut-far": Geometry((2, 20, 25, 33), 36, 3, 1, 20, 20),
-    "cut-one-axis": Geometry((2, 16, 1, 1000), 30, (1, 3), 1, (0, 400), (1, 400)),
-    "cut-groups": Geometry((3, 24, 40, 35), 52, (2, 5), 1, ((0, 19), (14, 3)), (19, 7), 2),
-    "cut-images": Geometry((80, 12, 4, 4), 20, 3, 1, 1),
+    "cut-far": Geometry((2, 60, 25, 33), 56, 3, 1, 20, 20),
+    "cut-one-axis": Geometry((2, 64, 1, 1000), 70, (1, 3), 1, (0, 400), (1, 400)),
+    "cut-groups": Geometry((3, 48, 40, 35), 52, (2, 5), 1, ((0, 19), (14, 3)), (19, 7), 2),
+    "cut-images": Geometry((80, 24, 4, 4), 22, 3, 1, 1),
     "cut-passes": Geometry((1, 400, 24, 24), 300, 3, 1, 10, 10),
-    "cut-beyond": Geometry((1, 9, 20, 20), 20, 3, 1, 30, 9),
+    "cut-beyond": Geometry((1, 140, 20, 20), 20, 3, 1, 30, 9),
 }
 
 # Blocks of output channels that share the columns of their tile: images in one product, columns made in several

@@ -16,7 +16,8 @@ cdef Py_ssize_t PAGE = 4096                 # bytes of a page of memory,
 cdef Py_ssize_t LEAST_TAPS = 4              # of a channel, for which another one is worth reading
 cdef Py_ssize_t LINE_CHANNELS = 16          # that are laid by one task, where tiles share their lines
 cdef double MOST_INSIDE = 0.85              # of the taps inside the image, for which those outside are left out,
-cdef Py_ssize_t CUT_PIXELS = 72             # where tiles keep at least so many pixels in the mean,
+cdef Py_ssize_t CUT_PRODUCTS = 128          # where at least so many are made for an output in the mean: parts of rows are stored,
+cdef Py_ssize_t CUT_PIXELS = 72             # and tiles keep so many pixels,
 cdef Py_ssize_t CUT_COLUMNS = 32            # and are about as wide; their products are
 cdef Py_ssize_t CUT_TAPS = 96               # taps long: pixels far apart stay in the L1 cache
 
@@ -96,11 +97,13 @@ cdef void cut_tiles(const Conv* conv, bint backward, Py_ssize_t pixels, Direct* 
     cdef Axis* down = &s.axis_h
     cdef Axis* across = &s.axis_w
     cdef Py_ssize_t rows, columns, images, row_tiles, column_tiles
+    cdef double inside
     down.outputs, down.pixels, down.taps, down.first, down.step = s.H, s.strip.H, w.kernel_h, -w.pad_top, w.dilation_h
     across.outputs, across.pixels, across.taps, across.first, across.step = s.W, s.strip.W, w.kernel_w, -w.pad_left, w.dilation_w
     if backward:  # tap i of a pixel is the output that it was tap i of
         down.first, down.step, across.first, across.step = -down.first, -down.step, -across.first, -across.step
-    if share_inside(down) * share_inside(across) > MOST_INSIDE:
+    inside = share_inside(down) * share_inside(across)
+    if inside > MOST_INSIDE or inside * s.C * w.kernel_h * w.kernel_w < CUT_PRODUCTS:
         return
     column_tiles = parts_in(across, max(CUT_COLUMNS, pixels // max(1, s.H)), &columns)
     row_tiles = parts_in(down, max(1, pixels // max(1, columns)), &rows)
