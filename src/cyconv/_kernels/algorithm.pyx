@@ -94,8 +94,9 @@ cdef double LINE_OUTPUT = 6  # the same from a line to its row
 cdef double APART = 60       # the same, element by element
 cdef double PIXELS = 600     # to lay and transform a tile of a vector of channels, or of gradients
 cdef double OUTPUTS = 250    # to transform and store a tile of a vector of filters
-cdef double WEIGHTS = 350    # to transform the 3x3 weights of a vector of filters and one channel
-cdef double SUMS = 600       # to keep and transform the 36 sums of one filter and a vector of channels
+cdef double WEIGHTS = 350    # to transform the 3x3 weights of a vector of filters and one channel; twice that wrt the input
+cdef double SHORT = 6        # to begin and to end a sum of such products
+cdef double SUMS = 800       # to keep and transform the 36 sums of one filter and a vector of channels
 cdef double SUM_BLOCK = 300  # to read and write them, for each block of tiles
 cdef double STRIDED = 1.2    # what a stride's phases take more: strips of their own, short sums
 cdef double STRIDED_SUMS = 1.3  # the same wrt the weight
@@ -229,7 +230,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     for phase in range(s.phases_out):
         for v in range(s.planes):
             run = runs(&s, phase, v)
-            products += run.count * run.length
+            products += run.count * (run.length + SHORT)
     if s.by_tiles:
         C, parts = C * s.parts, 1
     else:
@@ -240,7 +241,7 @@ cdef double winograd_cycles(const Conv* conv, int which, size_t itemsize) noexce
     cdef double longer = strided(conv, (STRIDED if s.by_tiles else FAR) * (WIDE if conv.W_in >= WIDE_ROW else 1))
     return longer * conv.groups * ((tiles + blocks * ROWS / 2) * M * products
                           + tiles * part * (C * PIXELS + M * s.phases_out * placing(s.made.stride_w) * OUTPUTS)
-                          + parts * s.phases_out * s.C * weights * WEIGHTS * part * (r * (r + 6) / 27.0))
+                          + parts * s.phases_out * s.C * weights * WEIGHTS * (2 if s.flipped else 1) * part * (r * (r + 6) / 27.0))
 
 
 cdef double winograd_weight_cycles(const Conv* conv, size_t itemsize) noexcept nogil:
