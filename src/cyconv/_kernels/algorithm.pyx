@@ -74,9 +74,9 @@ cdef inline bint winograd_pays(const Conv* conv) noexcept nogil:
 
 
 # The cost model, in products of vectors (one fused multiply-add) of one core. The constants were fitted by hand to times
-# of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 254 layers
-# of the benchmarks and of other networks lose 0.5 % of their time to a wrong choice forward and wrt the input, 0.2 % wrt the
-# weight; with two threads 1.1, 0.7 and 0.8 %. Only ratios matter.
+# of float32 layers with one thread: on a Zen 3 (AVX2), later on an Emerald Rapids (AVX-512). There the 340 layers
+# of the benchmarks and of other networks lose 0.7 % of their time to a wrong choice forward, 0.9 % wrt the input, 0.5 % wrt the
+# weight; with two threads 1.0, 1.5 and 1.0 %. Only ratios matter.
 
 cdef double COLUMN = 2       # to make and pack one element of the columns,
 cdef double PANEL = 16       # or to pack a vector of them from lines; twice that with a stride
@@ -265,7 +265,11 @@ cdef inline double strided(const Conv* conv, double longer) noexcept nogil:
 cdef inline double laying(Py_ssize_t channels, Py_ssize_t step, Py_ssize_t lanes) noexcept nogil:
     # How much longer a tile takes whose pixels are `step` apart (from 16 on each in a line of memory), or whose channels are no
     # vector.
-    return 16 if step >= 16 else 4 if step > 2 else 2 if step > 1 else 4 if channels < lanes else 1
+    if step >= 16:
+        return 16
+    if channels < lanes:
+        return 4 if step == 1 else 2  # phases of a stride are channels too
+    return 4 if step > 2 else step
 
 
 cdef inline double placing(Py_ssize_t step) noexcept nogil:
