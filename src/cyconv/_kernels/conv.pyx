@@ -39,9 +39,10 @@ cdef inline double multiply_adds(const Conv* conv) noexcept nogil:
 
 
 cdef int plane_team(const Conv* conv) noexcept nogil:
-    """The team that divides the planes of the images, for what a window does in one plane."""
+    """The team that divides the planes of the images, for what a window does in one plane: each pixel moves, and each tap adds."""
     cdef Py_ssize_t planes = conv.N * conv.C_in
-    return team_of(conv.threads, <double>planes * conv.L * conv.window.kernel_h * conv.window.kernel_w, planes)
+    cdef double taps = <double>conv.L * conv.window.kernel_h * conv.window.kernel_w
+    return team_of(conv.threads, planes * (10.0 * conv.H_in * conv.W_in + taps), planes)
 
 
 cdef void divide(Py_ssize_t size, Py_ssize_t wanted, Py_ssize_t least, Py_ssize_t* block,

@@ -225,12 +225,49 @@ static void PANEL(pool_taps)(const REAL *row, ptrdiff_t row_step, ptrdiff_t rows
     }
 }
 
+/* The maximum of a run of at least LANES pixels, and its place, of which an INT holds each: of several the first, of NaNs the
+   last. A lane has its own, of every LANES-th pixel. */
+static void PANEL(run_maximum)(const REAL *run, ptrdiff_t count, REAL *best, ptrdiff_t *place)
+{
+    PANEL(vector) most = *(const PANEL(memory) *)run;
+    PANEL(ints) at, now;
+    REAL values[LANES];
+    ptrdiff_t i = LANES;
+    int nan = 0;
+    for (int l = 0; l < LANES; l++) ((INT *)&at)[l] = l;
+    now = at;
+    for (; i + LANES <= count; i += LANES) {
+        const PANEL(vector) value = *(const PANEL(memory) *)(run + i);
+        const PANEL(ints) wins = (PANEL(ints))(value > most) | (PANEL(ints))(value != value);
+        now += LANES;
+        most = PANEL(choose)(wins, value, most);
+        at = PANEL(choose_int)(wins, now, at);
+    }
+    for (int l = 0; l < LANES; l++) nan |= ((REAL *)&most)[l] != ((REAL *)&most)[l];
+    memcpy(values, &most, sizeof values);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int l = 0; l < half; l++) values[l] = values[l] > values[l + half] ? values[l] : values[l + half];
+    *place = nan ? -1 : count;
+    for (int l = 0; l < LANES; l++) {
+        const REAL value = ((REAL *)&most)[l];
+        const ptrdiff_t mine = ((INT *)&at)[l];
+        if (nan ? value != value && mine > *place : value == values[0] && mine < *place) *place = mine;
+    }
+    *best = run[*place];
+    for (; i < count; i++)
+        if (run[i] > *best || run[i] != run[i]) *best = run[i], *place = i;
+}
+
 /* The maximum of one window of rows x columns pixels, all in the image, and its index unless `index` is NULL. */
 static void PANEL(pool_window)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t rows, ptrdiff_t step,
                                ptrdiff_t columns, long long position, REAL *best, long long *index)
 {
     REAL most = -INFINITY;
     ptrdiff_t place = -1;
+    if (step == 1 && columns == row_step && rows * columns >= 2 * LANES && rows * columns <= (ptrdiff_t)((BITS)-1 >> 1)) {
+        PANEL(run_maximum)(pixels, rows * columns, &most, &place); /* whole rows follow each other */
+        rows = 0;
+    }
     for (ptrdiff_t i = 0; i < rows; i++)
         for (ptrdiff_t j = 0; j < columns; j++) {
             const REAL value = pixels[i * row_step + j * step];
@@ -268,7 +305,8 @@ static void PANEL(max_plane)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdif
     const ptrdiff_t over = inside < LANES ? LANES - inside : 0; /* of a vector, which are no windows of this row */
     /* few maxima alone, at the border too, are made faster along lines */
     const int lines = index == NULL && reach < POOL_LINE && over > 0 && inside < W_out;
-    const int applies = inside > 0 && !lines && PANEL(pool_applies)(stride, kernel_w, step);
+    const int whole = W_out == 1 && row_step == W && start <= 0 && start + kernel_w >= W && step == 1; /* rows */
+    const int applies = inside > 0 && !lines && !whole && PANEL(pool_applies)(stride, kernel_w, step);
     for (ptrdiff_t y = 0; y < H_out; y++, best += W_out, index = index == NULL ? NULL : index + W_out) {
         ptrdiff_t top = y * stride_h - pad_top, rows = kernel_h; /* the first row of the image, and how many there are */
         if (top < 0 || top + (kernel_h - 1) * step_h >= H) {
@@ -288,7 +326,7 @@ static void PANEL(max_plane)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdif
             PANEL(pool_last)(plane + from, row_step, rows, stride, kernel_w, inside, from, best + first,
                              index == NULL ? NULL : index + first);
         else {
-            if (index == NULL && reach < POOL_LINE)
+            if (index == NULL && reach < POOL_LINE && !whole)
                 PANEL(pool_lines)(row, row_step, rows, W, start, stride, kernel_w, step, 0, W_out, best);
             else if (counts && W_out >= LANES)
                 PANEL(pool_taps)(row, row_step, rows, W, start, stride, kernel_w, step, W_out, position, best, index);
