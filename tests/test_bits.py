@@ -21,6 +21,9 @@ GEOMETRIES = {
     "strided-dilated": Geometry((3, 8, 50, 41), 24, (2, 3), (2, 1), 1, (1, 2)),
     "groups": Geometry((4, 12, 21, 20), 48, (2, 3), 1, 1, 1, 3),
     "depthwise": Geometry((4, 40, 31, 30), 40, (3, 5), 1, (1, 2), 1, 40),
+    "depthwise-13": Geometry((4, 40, 31, 30), 40, (13, 9), 1, (6, 4), 1, 40),
+    "whole-image": Geometry((90, 40, 5, 4), 200, (5, 4)),
+    "dilation-in-padding": Geometry((2, 70, 45, 44), 80, 3, 1, 16, 16),
     "small-planes": Geometry((9, 150, 8, 7), 150, (3, 5), 1, (1, 2), 1, 150),
     "1x1": Geometry((2, 64, 21, 20), 70, 1),
 }

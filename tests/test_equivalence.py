@@ -364,7 +364,7 @@ def test_special_values(name, value):
             assert_agree(lambda arrays=arrays: OPERATORS[name].call(*arrays))
 
 
-@cases("geometry", {name: GEOMETRIES[name] for name in GEOMETRIES if name.startswith("depthwise")})
+@cases("geometry", {name: geometry for name, geometry in (GEOMETRIES | TILED).items() if name.startswith("depthwise")})
 @cases("value", SPECIAL)
 def test_special_values_depthwise(geometry, value):
     """Depthwise kernels lay zeros between and around rows, which must not meet a weight that is not finite."""

@@ -148,7 +148,6 @@ def test_threads_and_summary():
 
 
 @needs_compiled
-@needs_compiled
 @pytest.mark.parametrize("algorithm", ["auto", "im2col"])
 @pytest.mark.parametrize(("image", "filters"), [((8, 3, 4), 20), ((50, 1, 1), 64)])
 def test_a_window_of_the_whole_image_is_one_product(image, filters, algorithm):
@@ -162,6 +161,7 @@ def test_a_window_of_the_whole_image_is_one_product(image, filters, algorithm):
     assert all(step.algorithm != "gemm" for step in explain(padded, (30, *image), measure=False).steps)
 
 
+@needs_compiled
 def test_few_multiply_adds_are_plain_sums():
     """Winograd's filtering, which rounds more, is for those alone that it makes faster."""
     layer = Conv2d(16, 16, 3, padding=1)

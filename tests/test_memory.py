@@ -73,11 +73,27 @@ def test_workspace(backend, which):
             continue  # its pieces are whole rows of outputs
         window = _window.parse("test", (H, W), kernel, stride, 0, *(dilation or [1]))
         for algorithm in ("auto", "columns", "implicit", "direct"):
-            plan = _backend.kernels.conv2d_plan(
-                (N, C_in, H, W), (N, C_out, *window.output_size(H, W)), 4, window, 1, algorithm, which
-            )
-            assert plan["shared"] >= 0 and plan["workspace"] >= 0
-            assert plan["shared"] + plan["workspace"] <= 8 * 2**20
+            assert 0 <= workspace((N, C_in, H, W), C_out, window, 1, algorithm, which) <= 8 * 2**20
+
+
+@pytest.mark.parametrize("which", ["forward", "input", "weight"])
+def test_workspace_of_depthwise(backend, which):
+    """The lines of large kernels are many rows, and so are those of dilated ones."""
+    for C, H, W, kernel, dilation in (
+        (16, 200, 40_000, 64, 1), (1, 600, 60_000, (512, 8), 1), (2, 700, 20_000, (64, 4), 8), (40, 56, 56, 31, 1),
+    ):  # fmt: skip
+        if W > 1000 and _backend.name == "numpy":
+            continue
+        window = _window.parse("test", (H, W), kernel, 1, 0, dilation)
+        assert 0 <= workspace((1, C, H, W), C, window, C, "auto", which) <= 8 * 2**20
+
+
+def workspace(shape, C_out, window, groups, algorithm, which):
+    """Bytes that one thread has, with what all share."""
+    output = (shape[0], C_out, *window.output_size(*shape[2:]))
+    plan = _backend.kernels.conv2d_plan(shape, output, 4, window, groups, algorithm, which)
+    assert plan["shared"] >= 0 and plan["workspace"] >= 0
+    return plan["shared"] + plan["workspace"]
 
 
 LIMITED = """

@@ -48,14 +48,14 @@ class Step(NamedTuple):
     input_shape, output_shape : tuple of int
         Of the forward pass.
     algorithm : str
-        "im2col", "implicit", "direct", "winograd" or "depthwise" of a convolution, "gemm" where its window is the
-        whole image; "gemm" or "dots" of a fully connected layer; "" of others, which go through their input once.
+        "im2col", "implicit", "direct", "winograd" or "depthwise" of a convolution; "gemm" or "dots" where its window
+        is the whole image, and of a fully connected layer; "" of others, which go through their input once.
     reason : str
         Why that one.
     cycles : dict of str to float
         What the cost model gives for each algorithm that applies: products of vectors on one core.
     gemm : (int, int, int) or None
-        m, n and k of the largest product, (m, k) times (k, n).
+        m, n and k of the largest product, (m, k) times (k, n); where taps in the padding are left out, with all taps.
     products, tiles, tasks, threads : int
         Products of matrices; pieces that the images are cut into; pieces of work, and threads that share them.
     workspace_bytes : int
@@ -272,6 +272,8 @@ def _reason(plan: Plan, asked: str) -> str:
     listed = ", ".join(f"{name} {ratio:.2f}" for ratio, name in others)
     if asked != "auto":
         why = f"algorithm={asked!r}"
+    elif own in ("gemm", "dots"):
+        why = "the window is the whole image: one product of matrices"
     elif own == "depthwise":
         why = "a filter sees one channel: no product of matrices"
     else:

@@ -29,12 +29,12 @@ cdef int c_algorithm(algorithm):
 
 cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcept nogil:
     """The algorithm of one pass, where the caller asked for `asked`: the least of the cost model."""
-    cdef bint planes = asked == AUTO and depthwise_applies(conv)
+    cdef bint planes = asked == AUTO and depthwise_applies(conv, which, itemsize)
     cdef double least, cycles
     cdef int best
     if asked in (AUTO, PRODUCTS) and dense_applies(conv):  # no other costs less
         return DENSE
-    if planes and conv.M == 1:  # no other costs less
+    if planes and conv.M == 1 and conv.K <= COMMON_TAPS:  # no other costs less
         return DEPTHWISE
     if asked == WINOGRAD and winograd_applies(conv):
         return WINOGRAD
@@ -63,6 +63,8 @@ cdef int choose(const Conv* conv, int asked, int which, size_t itemsize) noexcep
 # Multiply-adds from which on Winograd's filtering and direct convolution are thought of: fewer are done before their steps have
 # begun and ended.
 cdef double LARGE_WORK = 1 << 19
+
+cdef Py_ssize_t COMMON_TAPS = 256  # of a depthwise filter; of larger ones most may meet zeros alone
 
 
 cdef inline bint direct_pays(const Conv* conv, int which, size_t itemsize) noexcept nogil:

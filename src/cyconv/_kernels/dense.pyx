@@ -1,11 +1,12 @@
-# A convolution whose window is the whole image, unpadded: one output of each filter, so all three passes are one product with
+# A convolution whose window is the whole image, unpadded: each filter has one output, so all three passes are one product with
 # the images as rows. A fully connected layer as a convolution, LeNet's last, a 1x1 layer after global pooling.
 
 
 cdef bint dense_applies(const Conv* conv) noexcept nogil:
     cdef const Window* w = &conv.window
     return (conv.groups == 1 and w.kernel_h == conv.H_in and w.kernel_w == conv.W_in
-            and max(w.pad_top, w.pad_bottom, w.pad_left, w.pad_right) == 0)
+            and max(w.pad_top, w.pad_bottom, w.pad_left, w.pad_right) == 0
+            and (CYCONV_PANELS or max(conv.N, conv.M, conv.K) <= INT_MAX))  # BLAS counts in int
 
 
 cdef Product dense_product(const Conv* conv, int which, size_t itemsize) noexcept nogil:

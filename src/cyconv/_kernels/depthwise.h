@@ -119,9 +119,9 @@ CYCONV_INLINE void PANEL(add_kernel_rows)(PANEL(vector) *sum, const REAL *const 
     }
 }
 
-/* out (TILE_ROWS, LANES): start + the sums of all kernel_h rows of the kernel, in one piece if they are `whole`; with `relu`
-   max(0, out). `H` rows of out exist, W apart. Rows narrower than a vector are stored over the beginning of the next, but not
-   past `end`. */
+/* out (TILE_ROWS, LANES): start + the sums of all kernel_h rows of the kernel, in one piece if `whole` is that number, as a
+   constant, or in pieces if it is 0; with `relu` max(0, out). `H` rows of out exist, W apart. Rows narrower than a vector are
+   stored over the beginning of the next, but not past `end`. */
 CYCONV_INLINE void PANEL(filter_tile)(const REAL *const *rows, ptrdiff_t column, const REAL *inside, const REAL *weight,
                                       const int whole, ptrdiff_t kernel_h, ptrdiff_t kernel_w, const int stride, REAL start,
                                       int relu, REAL *out, ptrdiff_t H, ptrdiff_t W, const REAL *end)

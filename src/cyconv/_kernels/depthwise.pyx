@@ -4,13 +4,20 @@
 # from the image where it lies, and masked at its sides.
 
 cdef Py_ssize_t STRIP_BYTES = 12 << 10  # of one strip's line: it and the sums stay in the L1 cache
-cdef Py_ssize_t FILTER_TAPS = 1 << 12   # at most: its tables and sums stay in the L2 cache
+cdef Py_ssize_t FILTER_TAPS = 1 << 12   # of a filter at most: its tables and sums stay in the L2 cache
+cdef Py_ssize_t LEAST_ROWS_READ = 4     # rows of outputs for which they are read where they lie: a tile makes TILE_ROWS
 
 
-cdef bint depthwise_applies(const Conv* conv) noexcept nogil:
-    return conv.C == 1 and conv.window.kernel_h * conv.window.kernel_w <= FILTER_TAPS and conv.W_in <= 1 << 16 and \
-        conv.window.stride_w <= 8 and conv.window.stride_h <= 8 and conv.window.dilation_h <= 8 and \
-        conv.W_out <= 1 << 16 and conv.window.dilation_w <= 64
+cdef bint depthwise_applies(const Conv* conv, int step, size_t itemsize) noexcept nogil:
+    cdef const Window* w = &conv.window
+    cdef Strip s
+    if (conv.C > 1 or w.kernel_h * w.kernel_w > FILTER_TAPS or max(w.stride_h, w.stride_w, w.dilation_h) > 8 or w.dilation_w > 64
+            or max(conv.W_in, conv.W_out) > 1 << 16):
+        return False
+    if small_planes(conv, step, itemsize):
+        return True
+    s = strip_sizes(conv, step, itemsize)
+    return s.table + s.size <= <size_t>WORKSPACE_BYTES
 
 
 cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nogil:
@@ -19,7 +26,7 @@ cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     cdef Py_ssize_t slack = 4 * lanes_of(itemsize)
     cdef Py_ssize_t strips = s.rows * s.width * s.stride_h * s.stride_w * <Py_ssize_t>itemsize // STRIP_BYTES + 1
     cdef Py_ssize_t rows = ceil_div(s.rows, min(strips, s.rows))
-    if step != BACKWARD_WEIGHT and w.kernel_h > 1 and s.rows > TILE_ROWS // 2 and w.dilation_h == 1 and w.dilation_w == 1 and \
+    if step != BACKWARD_WEIGHT and w.kernel_h > 1 and s.rows >= LEAST_ROWS_READ and w.dilation_h == 1 and w.dilation_w == 1 and \
             w.stride_h == w.stride_w and w.stride_h <= (2 if step == FORWARD else 1):
         direct_strip(&s, conv, step, min(s.rows, round_up(rows, TILE_ROWS)), itemsize)
         return s
@@ -28,7 +35,14 @@ cdef Strip strip_sizes(const Conv* conv, int step, size_t itemsize) noexcept nog
     s.size = (s.phase * s.stride_h * s.stride_w + s.sums * s.phases_h * s.phases_w) * itemsize
     s.size = round_up(s.size + conv.K * itemsize, 64)
     s.table = round_up((2 * conv.K + s.phases_h * s.phases_w) * sizeof(Py_ssize_t), 64)
+    if step == BACKWARD_WEIGHT:
+        s.size += filter_sums(conv, itemsize)
     return s
+
+
+cdef inline size_t filter_sums(const Conv* conv, size_t itemsize) noexcept nogil:
+    # Bytes of the sums of a filter's gradient, a vector for each tap: the last of a thread's workspace.
+    return round_up(conv.K * lanes_of(itemsize) * itemsize, 64)
 
 
 cdef void direct_strip(Strip* s, const Conv* conv, int step, Py_ssize_t rows, size_t itemsize) noexcept nogil:
@@ -183,8 +197,7 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
     cdef Strip s = strip_sizes(conv, BACKWARD_WEIGHT, sizeof(floating))
     cdef Py_ssize_t bad = 0
     cdef int threads = team_of(conv.threads, multiply_adds(conv) * 4, conv.C_out), t
-    cdef size_t size = s.size + round_up(conv.K * lanes_of(sizeof(floating)) * sizeof(floating), 64)
-    cdef char* workspace = <char*>cyconv_acquire(s.table + threads * size)
+    cdef char* workspace = <char*>cyconv_acquire(s.table + threads * s.size)
     if workspace == NULL:
         return NO_MEMORY
     lay_distances(&s, &conv.window, <Py_ssize_t*>workspace)
@@ -194,7 +207,7 @@ cdef int depthwise_backward_weight(const Conv* conv, const floating* grad_output
     else:
         for t in prange(threads, num_threads=threads):
             bad += depthwise_filters(conv, &s, conv.C_out * t // threads, conv.C_out * (t + 1) // threads, grad_output,
-                                     input, grad_weight, <Py_ssize_t*>workspace, workspace + s.table + t * size)
+                                     input, grad_weight, <Py_ssize_t*>workspace, workspace + s.table + t * s.size)
     cyconv_release(workspace)
     return bad == 0
 
@@ -218,7 +231,7 @@ cdef bint depthwise_filter(const Conv* conv, const Strip* s, Py_ssize_t o, const
     cdef Py_ssize_t lanes = lanes_of(sizeof(floating)), n, k, l, i, y, first, rows
     cdef floating* line = <floating*>workspace
     cdef floating* grads = line + s.phase * s.stride_h * s.stride_w
-    cdef floating* sums = <floating*>(workspace + s.size)
+    cdef floating* sums = <floating*>(workspace + s.size - filter_sums(conv, sizeof(floating)))
     cdef floating total
     memset(sums, 0, conv.K * lanes * sizeof(floating))
     for n in range(conv.N):

@@ -15,11 +15,13 @@ cdef Py_ssize_t COLLIDING = 256             # bytes: planes so far apart, or twi
 cdef Py_ssize_t PAGE = 4096                 # bytes of a page of memory,
 cdef Py_ssize_t LEAST_TAPS = 4              # of a channel, for which another one is worth reading
 cdef Py_ssize_t LINE_CHANNELS = 16          # that are laid by one task, where tiles share their lines
-cdef double MOST_INSIDE = 0.85              # of the taps inside the image, for which those outside are left out,
-cdef Py_ssize_t CUT_PRODUCTS = 128          # where at least so many are made for an output in the mean: parts of rows are stored,
-cdef Py_ssize_t CUT_PIXELS = 72             # and tiles keep so many pixels,
-cdef Py_ssize_t CUT_COLUMNS = 32            # and are about as wide; their products are
-cdef Py_ssize_t CUT_TAPS = 96               # taps long: pixels far apart stay in the L1 cache
+# Tiles are cut, and taps outside the image left out, where
+cdef double MOST_INSIDE = 0.85              # at most this part of all taps is inside,
+cdef Py_ssize_t CUT_PRODUCTS = 128          # outputs have so many products in the mean: fewer cost less than to store parts of rows,
+cdef Py_ssize_t CUT_PIXELS = 72             # tiles so many pixels in the mean,
+cdef Py_ssize_t CUT_KERNEL = 16             # and kernels at most so many rows and columns: each begins new parts.
+cdef Py_ssize_t CUT_COLUMNS = 32            # Columns of such a tile, at most, or what makes it as large as others;
+cdef Py_ssize_t CUT_TAPS = 96               # taps of a product: pixels far apart stay in the L1 cache
 
 
 cdef struct Direct:
@@ -27,7 +29,7 @@ cdef struct Direct:
     Py_ssize_t C, M                 # channels that are read and that are made, of one group
     Py_ssize_t H, W                 # of the planes that are made
     Py_ssize_t step_h, step_w       # pixels of what is read, from an output to the next
-    Py_ssize_t images, rows, columns                    # of a tile, of one phase; more than one row: all columns
+    Py_ssize_t images, rows, columns                    # of a tile, of one phase; more than one row: all columns; if cut, at most
     Py_ssize_t image_tiles, row_tiles, column_tiles     # how many tiles there are
     Py_ssize_t vectors, panels      # of filters, and how many panels of them that gives
     Py_ssize_t block, blocks        # panels of a task, and how many blocks that gives
@@ -49,7 +51,7 @@ cdef struct Tile:
 
 
 cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bint near) noexcept nogil:
-    """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row; and their lines.
+    """Tiles of at most about so many pixels of one phase: images, rows of one, or a part of a row (or `cut`); and their lines.
 
     Images that need no padding are their own lines, if planes are `near`; or if what would be multiplied by padding is left out.
     """
@@ -85,14 +87,14 @@ cdef Direct direct_tiling(const Conv* conv, bint backward, Py_ssize_t pixels, bi
     else:
         s.strip.width = (s.columns - 1) * s.step_w + over_w + 1
         s.channel = apart(s.strip.lines * s.strip.width)
-    if max(w.stride_h, w.stride_w) == 1 and w.kernel_h * w.kernel_w <= PANEL_DEPTH:
+    if max(w.stride_h, w.stride_w) == 1 and max(w.kernel_h, w.kernel_w) <= CUT_KERNEL:
         cut_tiles(conv, backward, pixels, &s)
     return s
 
 
 cdef void cut_tiles(const Conv* conv, bint backward, Py_ssize_t pixels, Direct* s) noexcept nogil:
     """Cut tiles where the pixels of a tap begin or end, if that saves enough; then no padding is read, and the image is its own
-    lines."""
+    lines, wherever its planes lie."""
     cdef const Window* w = &conv.window
     cdef Axis* down = &s.axis_h
     cdef Axis* across = &s.axis_w

@@ -17,6 +17,7 @@ cdef struct DirectWeight:
     Py_ssize_t splits               # parts of the tiles
     size_t lines, grads, sums       # elements: of the lines of a task, its gradients as panels, its sums
     size_t table                    # bytes of the distances of taps, shared
+    size_t taps                     # elements: distances of those inside the image at a tile that is cut, and rows of their sums
 
 
 cdef DirectWeight direct_weight_sizes(const Conv* conv, size_t itemsize) noexcept nogil:
@@ -45,7 +46,7 @@ cdef DirectWeight direct_weight_sizes(const Conv* conv, size_t itemsize) noexcep
     s.tiling.places = places_size(&s.tiling, itemsize)
     s.grads = round_up(pixels * width, 64)
     s.table = round_up((s.channels * taps + GROUP) * sizeof(Py_ssize_t), 64)
-    s.lines += 2 * s.table // itemsize if s.tiling.cut else 0
+    s.taps = 2 * s.table // itemsize if s.tiling.cut else 0
     return s
 
 
@@ -55,7 +56,7 @@ cdef inline Py_ssize_t gradient_tasks(const Conv* conv, const DirectWeight* s) n
 
 cdef inline size_t direct_weight_own(const DirectWeight* s) noexcept nogil:
     # Elements of workspace of each thread.
-    return s.tiling.places + s.lines + s.grads + (s.sums if s.splits == 1 else 0)
+    return s.tiling.places + s.taps + s.lines + s.grads + (s.sums if s.splits == 1 else 0)
 
 
 cdef inline size_t direct_weight_shared(const Conv* conv, const DirectWeight* s) noexcept nogil:
@@ -103,7 +104,9 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
     cdef const Direct* tiling = &s.tiling
     cdef Py_ssize_t taps = conv.window.kernel_h * conv.window.kernel_w, lanes = lanes_of(sizeof(floating))
     cdef Py_ssize_t* place = <Py_ssize_t*>workspace
-    cdef floating* lines = workspace + tiling.places
+    cdef Py_ssize_t* own_taps = <Py_ssize_t*>(workspace + tiling.places)
+    cdef Py_ssize_t* row = <Py_ssize_t*>NULL  # of the sums of each tap, where some are left out
+    cdef floating* lines = workspace + tiling.places + s.taps
     cdef const floating* pixels
     cdef floating* grads = lines + s.lines
     cdef floating* sums = grads + s.grads if s.splits == 1 else partial + task * s.sums
@@ -113,12 +116,10 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
     cdef Py_ssize_t past = min(p0 + tiling.block, tiling.panels), first = split * s.tiles // s.splits
     cdef Py_ssize_t channels = min(s.channels, conv.C - c0), filters = min(conv.M, panel_start(tiling, past) * lanes) - f0
     cdef Py_ssize_t i, n, rows, columns, p, f, width, l, reached = channels * taps
-    cdef Py_ssize_t* inside = <Py_ssize_t*>lines  # of a tile that is cut: distances, then rows of the sums
-    cdef Py_ssize_t* row = <Py_ssize_t*>NULL
     cdef Tile tile = gradient_tile(conv, s, g, first), following
     cdef cyconv_ahead lines_ahead, ahead  # of the following tile
     if tiling.cut:  # taps begin with one tile or another
-        distance, row = inside, inside + s.channels * taps + GROUP
+        distance, row = own_taps, own_taps + s.channels * taps + GROUP
         memset(sums, 0, s.sums * sizeof(floating))
     for i in range(first, (split + 1) * s.tiles // s.splits):
         following = gradient_tile(conv, s, g, min(i + 1, s.tiles - 1))
@@ -132,10 +133,10 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
         pixels = pixels_of(conv, tiling, &tile, c0, channels, input, lines)
         lay_places(tiling, tile.images, rows, columns, place)
         if tiling.cut:
-            reached = lay_taps_inside(tiling, &tile, channels, inside, row)
-            for n in range(reached, reached + GROUP):  # up to whole blocks, whose last sums are kept behind the others
-                inside[n], row[n] = inside[0], s.channels * taps
-        for p in range(p0, past):
+            reached = lay_taps_inside(tiling, &tile, channels, own_taps, row)
+            for n in range(reached, reached + GROUP if reached else 0):  # up to whole blocks: their last sums are kept behind others
+                own_taps[n], row[n] = own_taps[0], s.channels * taps
+        for p in range(p0, past if reached else p0):
             f, width = panel_start(tiling, p) * lanes, filters_of(tiling, p, sizeof(floating))
             for n in range(tile.images):
                 lay_gradients(grad_output + ((tile.n + n) * conv.C_out + g * conv.M + f) * conv.L + l, conv.L, conv.W_out,

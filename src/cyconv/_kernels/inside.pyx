@@ -1,6 +1,6 @@
 # Where the taps of a window lie inside the image. Outputs are cut where the pixels of a tap begin or end: of each part a tap has
 # all pixels inside, or none, and zeros are neither laid nor multiplied. Of a large dilation they are many: where it is a third
-# of the image, 4 of 9 products are with zeros.
+# of the image, 32 of 81 products are with zeros.
 
 
 cdef struct Axis:
@@ -30,7 +30,7 @@ cdef double share_inside(const Axis* a) noexcept nogil:
     return <double>count / max(1, a.taps * a.outputs)
 
 
-cdef Py_ssize_t same_taps(const Axis* a, Py_ssize_t output) noexcept nogil:
+cdef Py_ssize_t past_same_taps(const Axis* a, Py_ssize_t output) noexcept nogil:
     """The first output after this one that has other taps inside; or the end."""
     cdef Py_ssize_t tap, begin, past = a.outputs
     for tap in range(a.taps):
@@ -43,11 +43,12 @@ cdef Py_ssize_t same_taps(const Axis* a, Py_ssize_t output) noexcept nogil:
 
 
 cdef Py_ssize_t parts_in(const Axis* a, Py_ssize_t most, Py_ssize_t* longest) noexcept nogil:
-    """Parts of at most `most` outputs that have the same taps inside, and the outputs of the longest."""
+    """Parts of at most `most` outputs that have the same taps inside, and the outputs of the longest. With that as `most` they
+    are the same: it is even_part of one run of outputs, and no other has a longer part."""
     cdef Py_ssize_t first = 0, past, count = 0
     longest[0] = 0
     while first < a.outputs:
-        past = same_taps(a, first)
+        past = past_same_taps(a, first)
         count += ceil_div(past - first, most)
         longest[0] = max(longest[0], even_part(past - first, most))
         first = past
@@ -56,11 +57,11 @@ cdef Py_ssize_t parts_in(const Axis* a, Py_ssize_t most, Py_ssize_t* longest) no
 
 cdef void part_at(const Axis* a, Py_ssize_t most, Py_ssize_t part, Py_ssize_t* first, Py_ssize_t* count) noexcept nogil:
     """The first output of one of those parts, and how many it has."""
-    cdef Py_ssize_t begin = 0, past = same_taps(a, 0), parts
+    cdef Py_ssize_t begin = 0, past = past_same_taps(a, 0), parts
     while part >= ceil_div(past - begin, most):
         part -= ceil_div(past - begin, most)
         begin = past
-        past = same_taps(a, begin)
+        past = past_same_taps(a, begin)
     parts = ceil_div(past - begin, most)
     first[0] = begin + (past - begin) * part // parts
     count[0] = begin + (past - begin) * (part + 1) // parts - first[0]

@@ -1,4 +1,4 @@
-# The product of two matrices, for the fully connected layer.
+# The product of two matrices, for the fully connected layer and for convolutions that are one (dense.pyx).
 
 # Most rows and columns of the output that one task makes: whole panels of gemm. Each element is one sum in one
 # order, however the output is divided.

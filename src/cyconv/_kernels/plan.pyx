@@ -2,8 +2,7 @@
 
 OWN_GEMM = bool(CYCONV_PANELS)  # else products are BLAS's
 
-ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise", DIRECT: "direct",
-                   DENSE: "gemm"}
+ALGORITHM_NAMES = {IM2COL: "im2col", IMPLICIT: "implicit", WINOGRAD: "winograd", DEPTHWISE: "depthwise", DIRECT: "direct"}
 
 
 def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, which):
@@ -19,14 +18,14 @@ def conv2d_plan(image_shape, output_shape, itemsize, window, groups, algorithm, 
         cycles["implicit"] = implicit_cycles(&conv, step, size)
     if chosen == WINOGRAD or winograd_pays(&conv):
         cycles["winograd"] = winograd_cycles(&conv, step, size)
-    if depthwise_applies(&conv):
+    if depthwise_applies(&conv, step, size):
         cycles["depthwise"] = depthwise_cycles(&conv, step, size)
     if chosen == DIRECT or direct_pays(&conv, step, size):
         cycles["direct"] = direct_cycles(&conv, step, size)
     if chosen == DENSE:
-        cycles["gemm"] = multiply_adds(&conv) / lanes_of(size)
         plan = product_plan(dense_product(&conv, step, size), size)
-    elif chosen == DEPTHWISE:
+        return {**plan, "cycles": {**cycles, **plan["cycles"]}}
+    if chosen == DEPTHWISE:
         plan = depthwise_plan(&conv, step, size)
     elif chosen == DIRECT:
         plan = direct_weight_plan(&conv, size) if step == BACKWARD_WEIGHT else direct_plan(&conv, backward, size)
@@ -138,11 +137,7 @@ cdef dict depthwise_plan(const Conv* conv, int step, size_t itemsize):
     cdef Strip s = strip_sizes(conv, step, itemsize)
     cdef Py_ssize_t planes = conv.N * (conv.C_in if step == BACKWARD_INPUT else conv.C_out)
     cdef Py_ssize_t tasks = conv.C_out if step == BACKWARD_WEIGHT else planes * s.strips
-    cdef size_t sums = 0
-    if step == BACKWARD_WEIGHT:
-        sums = round_up(conv.K * lanes_of(itemsize) * itemsize, 64)
-    return plan_of(None, 0, planes * s.strips, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table,
-                   s.size + sums)
+    return plan_of(None, 0, planes * s.strips, tasks, team_of(conv.threads, multiply_adds(conv) * 4, tasks), s.table, s.size)
 
 
 cdef dict small_plan(const Conv* conv, int step, size_t itemsize):
@@ -158,11 +153,12 @@ def matmul_plan(m, n, k, transpose_a, transpose_b, itemsize):
     p.m, p.n, p.k, p.transpose_a, p.transpose_b = m, n, k, transpose_a, transpose_b
     p.threads = _threads.get_num_threads()
     divide_product(&p, itemsize)
-    name = "dots" if p.by_dots else "gemm"
-    return {"algorithm": name, "cycles": {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}, **product_plan(p, itemsize)}
+    return product_plan(p, itemsize)
 
 
 cdef dict product_plan(Product p, size_t itemsize):
     cdef Py_ssize_t tasks = p.row_blocks * p.column_blocks
-    return plan_of((p.rows, min(p.n, p.columns), p.k), tasks, 0, tasks,
+    name = "dots" if p.by_dots else "gemm"
+    plan = plan_of((p.rows, min(p.n, p.columns), p.k), tasks, 0, tasks,
                    team_of(p.threads, <double>p.m * p.n * p.k, tasks), 0, gemm_scratch(itemsize) * itemsize)
+    return {"algorithm": name, "cycles": {name: <double>p.m * p.n * p.k / lanes_of(itemsize)}, **plan}

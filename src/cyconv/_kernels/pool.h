@@ -4,7 +4,7 @@
    A NaN wins over everything. With indices the first maximum wins and the last NaN, in row-major order.
    Windows of two or three columns that lie in the image are taken LANES at once, in registers (pool_windows). Others
    are taken down their rows, along whole rows of the image, and then along what that leaves (pool_lines); or where
-   indices are wanted one tap of the window at a time (pool_taps). Maxima of rows that are narrower than a vector are
+   indices are wanted one tap of the window at a time (pool_taps); windows of whole rows are one run (run_maximum). Maxima of rows that are narrower than a vector are
    made LANES at once as well: what is too much is written where the next rows of outputs will be. */
 
 #define POOL_LINE 2048 /* columns of the image that are taken at once */
@@ -266,15 +266,14 @@ static void PANEL(pool_window)(const REAL *pixels, ptrdiff_t row_step, ptrdiff_t
     ptrdiff_t place = -1;
     if (step == 1 && columns == row_step && rows * columns >= 2 * LANES && rows * columns <= (ptrdiff_t)((BITS)-1 >> 1)) {
         PANEL(run_maximum)(pixels, rows * columns, &most, &place); /* whole rows follow each other */
-        rows = 0;
-    }
-    for (ptrdiff_t i = 0; i < rows; i++)
-        for (ptrdiff_t j = 0; j < columns; j++) {
-            const REAL value = pixels[i * row_step + j * step];
-            const int wins = (value > most) | (value != value) | (place < 0); /* not to be predicted: no branch */
-            most = PANEL(larger)(most, value);
-            place += wins * (i * row_step + j * step - place);
-        }
+    } else
+        for (ptrdiff_t i = 0; i < rows; i++)
+            for (ptrdiff_t j = 0; j < columns; j++) {
+                const REAL value = pixels[i * row_step + j * step];
+                const int wins = (value > most) | (value != value) | (place < 0); /* not to be predicted: no branch */
+                most = PANEL(larger)(most, value);
+                place += wins * (i * row_step + j * step - place);
+            }
     *best = most;
     if (index != NULL) *index = place < 0 ? -1 : position + place;
 }
@@ -305,7 +304,7 @@ static void PANEL(max_plane)(const REAL *plane, ptrdiff_t H, ptrdiff_t W, ptrdif
     const ptrdiff_t over = inside < LANES ? LANES - inside : 0; /* of a vector, which are no windows of this row */
     /* few maxima alone, at the border too, are made faster along lines */
     const int lines = index == NULL && reach < POOL_LINE && over > 0 && inside < W_out;
-    const int whole = W_out == 1 && row_step == W && start <= 0 && start + kernel_w >= W && step == 1; /* rows */
+    const int whole = W_out == 1 && row_step == W && start <= 0 && start + kernel_w >= W && step == 1; /* windows are whole rows */
     const int applies = inside > 0 && !lines && !whole && PANEL(pool_applies)(stride, kernel_w, step);
     for (ptrdiff_t y = 0; y < H_out; y++, best += W_out, index = index == NULL ? NULL : index + W_out) {
         ptrdiff_t top = y * stride_h - pad_top, rows = kernel_h; /* the first row of the image, and how many there are */

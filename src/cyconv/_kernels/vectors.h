@@ -113,7 +113,7 @@ typedef struct { /* the columns of im2col, of some rows of outputs or some whole
 
 typedef struct { /* of depthwise filters that read the images where they lie */
     ptrdiff_t H, W, top, left;            /* of a plane that is read; rows and columns before the first output's */
-    ptrdiff_t kernel_h, kernel_w, stride; /* kernel_h: 3, 5 or 7; stride: 1 or 2 */
+    ptrdiff_t kernel_h, kernel_w, stride; /* stride: 1 or 2 */
     ptrdiff_t W_out;
     ptrdiff_t lines, reach, edges; /* rows that a strip reads; elements of each, in whole vectors; how many are copied */
 } cyconv_filter;
