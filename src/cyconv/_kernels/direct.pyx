@@ -107,6 +107,7 @@ cdef void cut_tiles(const Conv* conv, bint backward, Py_ssize_t pixels, Direct* 
     inside = share_inside(down) * share_inside(across)
     if inside > MOST_INSIDE or inside * s.C * w.kernel_h * w.kernel_w < CUT_PRODUCTS:
         return
+    pixels = pixels * 5 // 3  # more than of others, which have lines in the caches too
     column_tiles = parts_in(across, max(CUT_COLUMNS, pixels // max(1, s.H)), &columns)
     row_tiles = parts_in(down, max(1, pixels // max(1, columns)), &rows)
     images = even_part(max(1, conv.N), max(1, pixels // max(1, rows * columns)))
