@@ -113,11 +113,11 @@ DIRECT = {
 # outputs that no tap reaches.
 CUT = {
     "cut": Geometry((2, 40, 45, 44), 70, 3, 1, 16, 16),
-    "cut-far": Geometry((1, 60, 25, 33), 56, 3, 1, 20, 20),
+    "cut-far": Geometry((4, 60, 25, 33), 60, 3, 1, 20, 20),
     "cut-one-axis": Geometry((2, 64, 1, 1000), 70, (1, 3), 1, (0, 400), (1, 400)),
-    "cut-groups": Geometry((3, 48, 40, 35), 52, (2, 5), 1, ((0, 19), (14, 3)), (19, 7), 2),
+    "cut-groups": Geometry((3, 96, 40, 35), 100, (2, 3), 1, ((0, 19), (12, 9)), (19, 12), 2),
     "cut-images": Geometry((80, 24, 4, 4), 22, 3, 1, 1),
-    "cut-passes": Geometry((1, 400, 24, 24), 300, 3, 1, 10, 10),
+    "cut-passes": Geometry((1, 700, 1, 300), 510, (1, 3), 1, (0, 100), (1, 100)),
     "cut-beyond": Geometry((1, 140, 20, 20), 20, 3, 1, 30, 9),
 }
 
@@ -238,17 +238,20 @@ def test_direct_applies(backend, geometry, dtype):
         assert (plan["algorithm"] == "direct") == (_backend.kernels.OWN_GEMM and not other)
 
 
-@pytest.mark.parametrize(("name", "parts"), [("cut", 18), ("cut-far", 9), ("cut-one-axis", 6), ("cut-beyond", 49)])
-def test_tiles_are_cut(backend, name, parts):
-    """Where the pixels of a tap begin or end."""
+@cases("geometry", CUT)
+def test_tiles_are_cut(backend, geometry):
+    """Short products forward and wrt the input; wrt the weight as many tiles as the pixels of taps begin or end."""
     if not _backend.kernels.OWN_GEMM:
         pytest.skip("products are BLAS's")
-    geometry = CUT[name]
     window = _window.parse("direct", geometry.image[2:], *geometry.window)
     grad_output, input, _, _ = geometry.arrays(np.float32)
-    for which in ("forward", "input") if name != "cut-beyond" else ("forward",):
-        plan = _backend.kernels.conv2d_plan(input.shape, grad_output.shape, 4, window, 1, "direct", which)
-        assert plan["tiles"] == parts
+    sizes = input.shape, grad_output.shape, 4, window, geometry.groups
+    plans = {which: _backend.kernels.conv2d_plan(*sizes, "direct", which) for which in ("forward", "input", "weight")}
+    assert plans["forward"]["gemm"][2] <= 96
+    if geometry != CUT["cut-beyond"]:  # whose gradient has 20 filters: too few products
+        assert plans["input"]["gemm"][2] <= 96
+    parts = dict(zip(CUT, (9, 9, 3, 6, 9, 3, 49), strict=True))  # in the order of CUT
+    assert plans["weight"]["tiles"] == parts[next(name for name in CUT if CUT[name] == geometry)]
 
 
 def forward_of(geometry, arrays, algorithm):
