@@ -183,9 +183,9 @@ cdef double direct_cycles(const Conv* conv, int which, size_t itemsize) noexcept
     cdef Direct s = direct_sizes(conv, backward, itemsize)
     cdef const Strip* strip = &s.strip
     cdef double positions = <double>conv.N * conv.groups * ceil_div(s.H, strip.phases_h) * ceil_div(s.W, strip.phases_w)
-    cdef double taps = conv.window.kernel_h * conv.window.kernel_w, tiles = direct_tiles(conv, &s), inside = taps * inside_of(&s)
+    cdef double taps = conv.window.kernel_h * conv.window.kernel_w, tiles = direct_tiles(conv, &s)
     cdef double stored = ceil_div(s.C, s.channels) * strip.phases_h * strip.phases_w * (TRANSPOSED if strip.phases_w < 3 else APART)
-    return (positions * s.vectors * (s.C * inside + stored) + tiles * s.images * s.C * laid_lines(&s)
+    return (positions * s.vectors * (s.C * taps * inside_of(&s) + stored) + tiles * s.images * s.C * laid_lines(&s)
             + s.vectors * lanes_of(itemsize) * s.C * taps * (conv.groups if s.packed else tiles) * (4 * PACKED if backward else PACKED))
 
 
@@ -204,7 +204,8 @@ cdef double direct_weight_cycles(const Conv* conv, size_t itemsize) noexcept nog
     cdef DirectWeight s = direct_weight_sizes(conv, itemsize)
     cdef const Direct* t = &s.tiling
     cdef double tiles = <double>s.tiles * conv.groups, taps = conv.window.kernel_h * conv.window.kernel_w
-    cdef double inside = inside_of(t), rows = inside * s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS) // 2)
+    cdef double inside = inside_of(t)
+    cdef double rows = inside * s.blocks * round_up(<Py_ssize_t>(s.channels * taps), GROUP // min(t.vectors, PANEL_VECTORS) // 2)
     return (<double>conv.N * conv.groups * conv.L * t.vectors * (rows * SHARED + lanes_of(itemsize) * s.blocks)
             + tiles * t.blocks * t.images * conv.C * laid_lines(t)
             + conv.K * t.vectors * (inside * tiles * KEPT + conv.groups * s.splits * ADDED))

@@ -1,7 +1,7 @@
 # Depthwise convolution (one input channel per group) without gemm: each strip of each plane is a task.
 #
-# The taps of a filter are distances along the line of a strip (strips.pyx). Filters of several rows lay no line: their vectors are read
-# from the image where it lies, and masked at its sides.
+# The taps of a filter are distances along the line of a strip (strips.pyx). Filters of several rows lay no line: their
+# vectors are read from the image where it lies, and masked at its sides.
 
 cdef Py_ssize_t STRIP_BYTES = 12 << 10  # of one strip's line: it and the sums stay in the L1 cache
 cdef Py_ssize_t FILTER_TAPS = 1 << 12   # of a filter at most: its tables and sums stay in the L2 cache

@@ -385,7 +385,7 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
         inside = taps_at(&s.axis_h, tile.y) * taps_at(&s.axis_w, tile.x)
         most = min(channels, max(1, CUT_TAPS // max(1, inside)))
         distance, row = own_taps, own_taps + PANEL_DEPTH
-        lay_taps_inside(s, &tile, most, own_taps, row)
+        lay_taps_inside(&s.axis_h, &s.axis_w, tile.y, tile.x, s.strip.W, most, s.channel, own_taps, row)
     for a in range(strip.phases_h):
         rows = min(tile.rows, ceil_div(s.H - a, strip.phases_h) - tile.y)
         if rows > 0:
@@ -425,21 +425,6 @@ cdef void direct_task(const Conv* conv, const Direct* s, bint backward, Py_ssize
             k0 += count[b]
         count += strip.phases_w
     restore_denormals(control)
-
-
-cdef Py_ssize_t lay_taps_inside(const Direct* s, const Tile* t, Py_ssize_t channels, Py_ssize_t* distance, Py_ssize_t* row) noexcept nogil:
-    """The taps inside the image at a tile, for each of some channels: distances of their pixels from the outputs, and which
-    taps of the channels they are. Returns how many."""
-    cdef Py_ssize_t taps = s.axis_h.taps * s.axis_w.taps, c, i, j, k = 0
-    for c in range(channels):
-        for i in range(s.axis_h.taps):
-            for j in range(s.axis_w.taps if tap_inside(&s.axis_h, i, t.y) else 0):
-                if tap_inside(&s.axis_w, j, t.x):
-                    distance[k] = (c * s.channel + (s.axis_h.first + i * s.axis_h.step) * s.strip.W + s.axis_w.first
-                                   + j * s.axis_w.step)
-                    row[k] = c * taps + i * s.axis_w.taps + j
-                    k += 1
-    return k
 
 
 cdef void lay_places(const Direct* s, Py_ssize_t images, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t* place) noexcept nogil:

@@ -133,7 +133,8 @@ cdef void direct_weight_task(const Conv* conv, const DirectWeight* s, Py_ssize_t
         pixels = pixels_of(conv, tiling, &tile, c0, channels, input, lines)
         lay_places(tiling, tile.images, rows, columns, place)
         if tiling.cut:
-            reached = lay_taps_inside(tiling, &tile, channels, own_taps, row)
+            reached = lay_taps_inside(&tiling.axis_h, &tiling.axis_w, tile.y, tile.x, conv.W_in, channels, tiling.channel,
+                                      own_taps, row)
             for n in range(reached, reached + GROUP if reached else 0):  # up to whole blocks: their last sums are kept behind others
                 own_taps[n], row[n] = own_taps[0], s.channels * taps
         for p in range(p0, past if reached else p0):

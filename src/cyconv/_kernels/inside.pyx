@@ -65,3 +65,18 @@ cdef void part_at(const Axis* a, Py_ssize_t most, Py_ssize_t part, Py_ssize_t* f
     parts = ceil_div(past - begin, most)
     first[0] = begin + (past - begin) * part // parts
     count[0] = begin + (past - begin) * (part + 1) // parts - first[0]
+
+
+cdef Py_ssize_t lay_taps_inside(const Axis* down, const Axis* across, Py_ssize_t y, Py_ssize_t x, Py_ssize_t W, Py_ssize_t channels,
+                                Py_ssize_t channel, Py_ssize_t* distance, Py_ssize_t* row) noexcept nogil:
+    """The taps of output (y, x) that are inside the image, for each of some channels, `channel` apart and W pixels wide: distances
+    of their pixels from the output's place, and which of all taps of the channels they are. Returns how many."""
+    cdef Py_ssize_t c, i, j, k = 0
+    for c in range(channels):
+        for i in range(down.taps):
+            for j in range(across.taps if tap_inside(down, i, y) else 0):
+                if tap_inside(across, j, x):
+                    distance[k] = c * channel + (down.first + i * down.step) * W + across.first + j * across.step
+                    row[k] = (c * down.taps + i) * across.taps + j
+                    k += 1
+    return k

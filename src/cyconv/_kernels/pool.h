@@ -4,8 +4,9 @@
    A NaN wins over everything. With indices the first maximum wins and the last NaN, in row-major order.
    Windows of two or three columns that lie in the image are taken LANES at once, in registers (pool_windows). Others
    are taken down their rows, along whole rows of the image, and then along what that leaves (pool_lines); or where
-   indices are wanted one tap of the window at a time (pool_taps); windows of whole rows are one run (run_maximum). Maxima of rows that are narrower than a vector are
-   made LANES at once as well: what is too much is written where the next rows of outputs will be. */
+   indices are wanted one tap of the window at a time (pool_taps); windows of whole rows are one run (run_maximum). Maxima
+   of rows that are narrower than a vector are made LANES at once as well: what is too much is written where the next rows
+   of outputs will be. */
 
 #define POOL_LINE 2048 /* columns of the image that are taken at once */
 
